@@ -1,0 +1,58 @@
+# Thermocline: every task of the project. `make help` lists them.
+SHELL := /bin/sh
+BIN := node_modules/.bin
+# NODE=24 runs the tests on the binary of the npm package `node` of that major version.
+NODE ?=
+ifneq ($(NODE),)
+NODE_RUN = npx --yes --package=node@$(NODE) -- node
+else
+NODE_RUN = node
+endif
+JEST = $(NODE_RUN) node_modules/jest/bin/jest.js
+
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+node_modules/.ready: package.json package-lock.json .npmrc
+	@echo "installing packages (npm ci) ..." >&2
+	@npm ci --no-progress
+	@touch $@
+
+install: node_modules/.ready ## Install the packages of the lock file
+
+dist/.built: node_modules/.ready tsconfig.json tsconfig.build.json $(shell find src -name '*.ts' 2>/dev/null)
+	@echo "building dist/ ..." >&2
+	@rm -rf dist
+	@$(BIN)/tsc -p tsconfig.build.json
+	@chmod +x dist/main.js
+	@touch $@
+
+build: dist/.built ## Compile src/ to dist/ (the command is dist/main.js)
+
+run: dist/.built ## Start the server with embedded stores under ./data
+	@node dist/main.js serve
+
+test: dist/.built ## Run all tests against real embedded stores (NODE=24 for another Node)
+	@$(JEST)
+
+unit: node_modules/.ready ## Run the unit tests only
+	@$(JEST) test/unit
+
+format: node_modules/.ready ## Format the sources in place
+	@$(BIN)/biome check --write --linter-enabled=false .
+
+check: node_modules/.ready ## Format, lint, types, layering, dead code, interface files, unit tests
+	@$(BIN)/biome check --linter-enabled=false .
+	@$(BIN)/oxlint --type-aware --deny-warnings
+	@$(BIN)/tsc -p tsconfig.json
+	@$(BIN)/depcruise src test bench
+	@$(BIN)/knip
+	@$(BIN)/buf lint
+	@$(JEST) test/unit
+
+clean: ## Remove build output (keeps ./data)
+	rm -rf dist coverage node_modules/.ready
+
+.PHONY: help install build run test unit format check clean

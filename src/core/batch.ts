@@ -1,0 +1,21 @@
+import type { RecordBatch } from 'apache-arrow';
+import type { RowRejection } from './errors';
+import type { TableName } from './ids';
+
+/** One Arrow record batch of one table: the only form in which rows travel inside the server. */
+export interface TableBatch {
+  readonly table: TableName;
+  readonly schemaVersion: number;
+  /** Columns by name, a subset of the table's columns in any order; a missing column is null in every row. */
+  readonly batch: RecordBatch;
+}
+
+/** What an adapter's decoder makes of one request. */
+export interface DecodedRequest {
+  /** At most one batch per table, none of them empty. */
+  readonly batches: readonly TableBatch[];
+  readonly acceptedRows: number;
+  readonly rejectedRows: number;
+  /** The first `LIMITS.rejectionsListedMax` of the rejected rows. */
+  readonly rejections: readonly RowRejection[];
+}

@@ -1,0 +1,51 @@
+import type { TableBatch } from './batch';
+import type { BatchId, Lsn, TableName } from './ids';
+import type { ColumnSchema, TableSchema, Tier } from './table-schema';
+
+/** Where rows came in: a label of metrics and log lines. */
+export type Protocol = 'otlp_http' | 'otlp_grpc' | 'ingest_grpc' | 'flight' | 'rest';
+
+/** What must have happened before the client is answered. `wal`: durable in the WAL (after fsync). */
+export type AckLevel = 'wal' | 'hot' | 'cold' | 'all';
+
+export interface WriteRequest {
+  readonly protocol: Protocol;
+  readonly batches: readonly TableBatch[];
+  readonly ack: AckLevel;
+}
+
+/** Proof of acceptance. */
+export interface WriteReceipt {
+  readonly batch: BatchId;
+  readonly lsn: Lsn;
+}
+
+/** Bytes reserved for one request between socket and WAL. `release` must be called exactly once, also on failure. */
+export interface Admission {
+  release(): void;
+}
+
+/** The port through which every adapter writes. */
+export interface Ingest {
+  /**
+   * Asks for room for `bytes` of a request, before its body is decoded.
+   * Throws IngestError `unavailable` with `retryAfterMs` when the server is full, draining or cannot write its WAL.
+   */
+  admit(bytes: number): Admission;
+  /**
+   * Resolves when the ack level holds (for `wal`: the entry is fsynced), all batches of the request together or none.
+   * A request without rows resolves at once with a receipt of lsn 0. Throws IngestError.
+   */
+  write(request: WriteRequest): Promise<WriteReceipt>;
+}
+
+/** Look-up and growth of table schemas, used by adapters that take rows by name. */
+export interface Registry {
+  get(table: TableName): TableSchema | undefined;
+  list(): readonly TableSchema[];
+  /**
+   * Makes sure that the table exists and has these columns; adds what is missing and keeps the rest as it is.
+   * Resolves with the schema in force once it is durable. Throws IngestError `invalid_argument` for a bad column.
+   */
+  evolve(table: TableName, columns: readonly ColumnSchema[], options: { timeColumn: string; tier?: Tier }): Promise<TableSchema>;
+}

@@ -1,0 +1,60 @@
+import type { RecordBatch } from 'apache-arrow';
+import type { Lsn, TableName, WalId } from './ids';
+import type { TableSchema, Tier } from './table-schema';
+
+/** Identity of one insert: the same rows have the same identity in every attempt, on every restart (R3, R4). */
+export interface WriteIdentity {
+  readonly walId: WalId;
+  /** First entry of the plan: each entry is in exactly one plan, so (walId, lsn, table, partition) is unique. */
+  readonly lsn: Lsn;
+  /** Last entry of the plan. */
+  readonly lastLsn: Lsn;
+  readonly table: TableName;
+  /** UTC day YYYYMMDD for a sink with `partitioning: 'day'`, otherwise ''. */
+  readonly partition: string;
+}
+
+export interface SinkWrite {
+  readonly id: WriteIdentity;
+  readonly schema: TableSchema;
+  /** Rows of one table and one partition, one batch; columns by name, any may be missing or dictionary-encoded. */
+  readonly batch: RecordBatch;
+  /** An earlier attempt of this identity may have taken effect: ask the store before writing (C5, P3). */
+  readonly mayHaveRun: boolean;
+}
+
+/**
+ * What a failed attempt means. `retry`: hold and try again with back-off, never skip (store down, table missing, wrong password,
+ * read-only, too many parts, memory). `content`: the store refuses these rows for what they hold. `broken`: an invariant does not
+ * hold (a count between 0 and N, rule C5): stop this sink and alarm.
+ */
+export type SinkFailure = 'retry' | 'content' | 'broken';
+
+export class SinkError extends Error {
+  readonly failure: SinkFailure;
+  /** SQLSTATE or ClickHouse code, as text; '' when the store gave none. */
+  readonly storeCode: string;
+
+  constructor(failure: SinkFailure, message: string, options: { cause?: unknown; storeCode?: string } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'SinkError';
+    this.failure = failure;
+    this.storeCode = options.storeCode ?? '';
+  }
+}
+
+/** PostgreSQL or ClickHouse behind one interface. The delivery loop owns retry and order; a sink makes one attempt exact. */
+export interface Sink {
+  readonly tier: Tier;
+  /** `day`: each write must hold rows of one UTC day only (C2). */
+  readonly partitioning: 'none' | 'day';
+  /** Connects, checks the store (P4) and creates what is always there (batch table, functions). May be called again after a failure. */
+  start(): Promise<void>;
+  /** Creates the table and its views if missing and adds missing columns; never removes or changes one. Repeatable. */
+  ensureTable(schema: TableSchema): Promise<void>;
+  /** Delivers the write exactly once and resolves when the store has it for sure. Throws SinkError. */
+  write(write: SinkWrite): Promise<void>;
+  /** Cheap check for /readyz and the breaker; throws when the store does not answer. */
+  ping(): Promise<void>;
+  stop(): Promise<void>;
+}

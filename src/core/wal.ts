@@ -1,0 +1,82 @@
+import type { Lsn, TableName, WalId } from './ids';
+import type { Tier } from './table-schema';
+
+/** One record batch as it lies in the WAL. */
+export interface WalBatch {
+  readonly table: TableName;
+  readonly schemaVersion: number;
+  /** Tiers the batch is routed to, fixed when it was appended. */
+  readonly tiers: readonly Tier[];
+  readonly rows: number;
+  /** An Arrow IPC stream (schema, dictionaries, one record batch, end of stream) as one or more pieces to be laid end to end. */
+  readonly ipc: readonly Uint8Array[];
+}
+
+/** One entry: all batches of one request, durable together or not at all. */
+export interface WalEntry {
+  readonly lsn: Lsn;
+  /** Wall clock when it was appended, milliseconds since 1970. For lag only, never for order. */
+  readonly appendedAtMs: number;
+  readonly batches: readonly WalBatch[];
+  /** Bytes of the entry's frame on disk. */
+  readonly sizeBytes: number;
+}
+
+export interface WalStats {
+  /** The last durable entry; 0 before the first. */
+  readonly durableLsn: Lsn;
+  /** The oldest entry still kept; durableLsn + 1 when there is none. */
+  readonly firstLsn: Lsn;
+  readonly segments: number;
+  readonly sizeBytes: number;
+}
+
+/** The durable log between acknowledgement and sinks. Implementations: `FileWal`; later a Kafka topic. */
+export interface Wal {
+  readonly walId: WalId;
+  /**
+   * Resolves with the entry's position after it is on stable storage (R1), in order of the calls.
+   * Throws IngestError `unavailable` when there is no space or the WAL is closing. An fsync error is fatal (R8): `onFatal` is called.
+   */
+  append(batches: readonly WalBatch[]): Promise<Lsn>;
+  /**
+   * Durable entries from `from` on, in order, until about `bytesMax` bytes or the last durable entry; at least one if there is one.
+   * Never gives an entry that is not durable (R2). The bytes may be views into a buffer that the caller owns.
+   */
+  read(from: Lsn, bytesMax: number): Promise<readonly WalEntry[]>;
+  /** Resolves when an entry with `lsn >= at` is durable, or when `signal` aborts. */
+  waitFor(at: Lsn, signal: AbortSignal): Promise<void>;
+  /** Every sink is past `below`: segments that hold only entries before it may be deleted. */
+  release(below: Lsn): Promise<void>;
+  stats(): WalStats;
+  /** Waits for open appends, seals the log and gives the lock back. */
+  close(): Promise<void>;
+}
+
+/** One insert of a delivery plan: rows of one table and one partition, taken from a fixed range of entries. */
+export interface PlanPart {
+  readonly table: TableName;
+  /** '' for a sink that takes all partitions in one write, otherwise the UTC day as YYYYMMDD. */
+  readonly partition: string;
+  readonly rows: number;
+  done: boolean;
+}
+
+/** Which entries form one delivery. Durable before the first attempt, so that a restart repeats exactly the same inserts. */
+export interface DeliveryPlan {
+  readonly fromLsn: Lsn;
+  readonly toLsn: Lsn;
+  readonly parts: PlanPart[];
+}
+
+/** How far one sink has got. `nextLsn` is the first entry that is in no finished plan. */
+export interface DeliveryState {
+  nextLsn: Lsn;
+  plan: DeliveryPlan | undefined;
+}
+
+/** Checkpoints of the sinks, one file each: written to a temporary file, fsynced, renamed, directory fsynced (R12). */
+export interface DeliveryStateStore {
+  load(tier: Tier): Promise<DeliveryState | undefined>;
+  save(tier: Tier, state: DeliveryState): Promise<void>;
+}
