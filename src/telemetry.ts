@@ -1,0 +1,69 @@
+/**
+ * The logger and the whole metric catalogue: every metric of the server is declared here, so that names, units and labels
+ * can be read in one place. Names follow the Prometheus conventions (base units, `_total` for counters).
+ */
+import pino, { type Logger } from 'pino';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+export type { Logger } from 'pino';
+
+/** JSON lines on stdout. */
+export function createLogger(level: string): Logger {
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: false }));
+}
+
+/** A logger that says nothing, for tests and tools. */
+export const silentLogger = (): Logger => pino({ level: 'silent' });
+
+const LATENCY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/** All metrics of one server. Label values come from closed sets or from table names, never from clients' text. */
+export class Telemetry {
+  readonly registry = new Registry();
+
+  readonly acceptedRows = this.counter('accepted_rows_total', 'Rows durable in the WAL', ['table', 'protocol']);
+  readonly acceptedBytes = this.counter('accepted_bytes_total', 'Arrow bytes durable in the WAL', ['table', 'protocol']);
+  readonly rejectedRows = this.counter('rejected_rows_total', 'Rows refused to the client, by reason', ['protocol', 'code']);
+  readonly requests = this.counter('requests_total', 'Write requests, by outcome (ok, partial, or an error code)', [
+    'protocol',
+    'outcome',
+  ]);
+  readonly requestBytes = this.counter('request_bytes_total', 'Bytes of request bodies as received', ['protocol']);
+  readonly ackSeconds = this.histogram('ack_duration_seconds', 'From the whole request received to its acknowledgement', [
+    'protocol',
+  ]);
+  readonly inFlightBytes = this.gauge('in_flight_bytes', 'Bytes of requests between socket and WAL', []);
+
+  readonly walFsyncSeconds = this.histogram('wal_fsync_duration_seconds', 'One fdatasync of the WAL', []);
+  readonly walCommitEntries = this.counter('wal_commit_entries_total', 'Entries made durable by group commits', []);
+  readonly walSizeBytes = this.gauge('wal_size_bytes', 'Bytes of all WAL segments', []);
+  readonly walSegments = this.gauge('wal_segments', 'WAL segment files', []);
+  readonly walLagRows = this.gauge('wal_lag_rows', 'Rows in the WAL that the sink has not delivered', ['tier']);
+  readonly walLagBytes = this.gauge('wal_lag_bytes', 'Bytes in the WAL that the sink has not delivered', ['tier']);
+  readonly walLagSeconds = this.gauge('wal_lag_seconds', 'Age of the oldest entry that the sink has not delivered', ['tier']);
+
+  readonly deliveredRows = this.counter('delivered_rows_total', 'Rows delivered to a sink', ['table', 'tier']);
+  readonly deliveredBytes = this.counter('delivered_bytes_total', 'Arrow bytes delivered to a sink', ['table', 'tier']);
+  readonly deliverySeconds = this.histogram('delivery_write_duration_seconds', 'One insert into a sink', ['tier']);
+  readonly deliveryFailures = this.counter('delivery_failures_total', 'Failed attempts of inserts, by what they mean', [
+    'tier',
+    'failure',
+  ]);
+  readonly sinkUp = this.gauge('sink_up', '1 while the sink answers', ['tier']);
+  readonly sanitizedValues = this.counter('sanitized_values_total', 'Values changed because a store cannot hold them', [
+    'tier',
+    'reason',
+  ]);
+
+  private counter<L extends string>(name: string, help: string, labelNames: L[]): Counter<L> {
+    return new Counter({ name: `thermocline_${name}`, help, labelNames, registers: [this.registry] });
+  }
+
+  private gauge<L extends string>(name: string, help: string, labelNames: L[]): Gauge<L> {
+    return new Gauge({ name: `thermocline_${name}`, help, labelNames, registers: [this.registry] });
+  }
+
+  private histogram<L extends string>(name: string, help: string, labelNames: L[]): Histogram<L> {
+    return new Histogram({ name: `thermocline_${name}`, help, labelNames, buckets: LATENCY_BUCKETS, registers: [this.registry] });
+  }
+}
