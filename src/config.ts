@@ -1,0 +1,167 @@
+/**
+ * Configuration: one YAML file (`--config` or THERMOCLINE_CONFIG), each key also an environment variable, which wins.
+ * `delivery.rows_max` is THERMOCLINE_DELIVERY_ROWS_MAX. Unknown keys, in the file or as THERMOCLINE_* variables, are errors.
+ */
+import { readFileSync } from 'node:fs';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import { LIMITS } from './core/limits';
+import type { Tier } from './core/table-schema';
+
+const MIB = 1024 * 1024;
+
+const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback);
+const count = (fallback: number, max = Number.MAX_SAFE_INTEGER) => z.coerce.number().int().min(1).max(max).default(fallback);
+const url = (schemes: readonly string[]) =>
+  z
+    .string()
+    .refine(
+      (text) => URL.canParse(text) && schemes.includes(new URL(text).protocol),
+      `must be a URL that starts with ${schemes.join(' or ')}`,
+    );
+
+/** One tier, or both as `hot,cold`. */
+const tiers = (fallback: Tier) =>
+  z
+    .union([z.string().transform((text) => text.split(',').map((part) => part.trim())), z.array(z.string())])
+    .pipe(z.array(z.enum(['hot', 'cold'])).min(1))
+    .transform((list) => [...new Set(list)])
+    .default([fallback]);
+
+const SCHEMA = z.strictObject({
+  host: z.string().min(1).default('127.0.0.1').describe('Address to listen on'),
+  grpc_port: port(4317).describe('OTLP/gRPC, health and reflection; 0 picks a free port'),
+  http_port: port(4318).describe('OTLP/HTTP and REST; 0 picks a free port'),
+  admin_port: port(8080).describe('SQL API, metrics, health; 0 picks a free port'),
+  data_dir: z.string().min(1).default('./data').describe('WAL, checkpoints and embedded databases'),
+  postgres_url: url(['postgres:', 'postgresql:']).optional().describe('Hot tier; unset starts the embedded PostgreSQL'),
+  clickhouse_url: url(['http:', 'https:']).optional().describe('Cold tier (HTTP interface); unset starts the embedded engine'),
+  sinks: z.enum(['stores', 'none']).default('stores').describe('`none` accepts into the WAL and delivers nowhere (benchmarks)'),
+  log_level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info').describe('Least level of log lines'),
+  request_bytes_max: count(LIMITS.requestBytesMax, 512 * MIB).describe('Largest request body, before and after decompression'),
+  in_flight_bytes_max: count(LIMITS.inFlightBytesMax).describe(
+    'Bytes of requests between socket and WAL; above, clients are told to retry',
+  ),
+  shutdown_grace_ms: count(25_000).describe('Longest wait for open requests and deliveries after SIGTERM'),
+  wal: z
+    .strictObject({
+      segment_bytes: count(LIMITS.walSegmentBytes, 1024 * MIB).describe('Size of one WAL segment file'),
+    })
+    .prefault({}),
+  delivery: z
+    .strictObject({
+      rows_max: count(100_000, LIMITS.rowsPerWriteMax).describe('Rows gathered into one insert'),
+      bytes_max: count(64 * MIB, 512 * MIB).describe('WAL bytes gathered into one delivery plan'),
+      interval_ms: count(500, 60_000).describe('Longest wait for more rows before an insert'),
+    })
+    .prefault({}),
+  routing: z
+    .strictObject({
+      metrics: tiers('hot').describe('Tiers of metrics_events, metrics_histograms, metrics_summaries'),
+      traces: tiers('hot').describe('Tiers of traces_spans'),
+      logs: tiers('cold').describe('Tiers of logs_events'),
+    })
+    .prefault({}),
+  query: z
+    .strictObject({
+      rows_max: count(10_000, 1_000_000).describe('Rows of one answer of /api/sql'),
+      timeout_ms: count(30_000, 600_000).describe('Time of one query of /api/sql'),
+    })
+    .prefault({}),
+});
+
+export type Config = z.output<typeof SCHEMA>;
+
+/** What an operator must put right; the text names the key. */
+export class ConfigError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'ConfigError';
+  }
+}
+
+interface KeyInfo {
+  /** Path in the file. */
+  readonly path: readonly string[];
+  readonly environment: string;
+  readonly description: string;
+  readonly fallback: unknown;
+}
+
+const PREFIX = 'THERMOCLINE_';
+/** Variables with the prefix that are not settings. */
+const NOT_SETTINGS = new Set([`${PREFIX}CONFIG`]);
+
+/** Every setting, for the documentation and for the environment. */
+export function configKeys(): readonly KeyInfo[] {
+  const defaults = SCHEMA.parse({}) as Record<string, unknown>;
+  const walk = (shape: Record<string, z.ZodType>, values: Record<string, unknown>, path: string[]): KeyInfo[] =>
+    Object.entries(shape).flatMap(([key, type]) => {
+      const here = [...path, key];
+      const group = type instanceof z.ZodPrefault ? (type.unwrap() as z.ZodObject) : undefined;
+      if (group !== undefined)
+        return walk(group.shape as Record<string, z.ZodType>, values[key] as Record<string, unknown>, here);
+      const environment = PREFIX + here.join('_').toUpperCase();
+      return [{ path: here, environment, description: type.description ?? '', fallback: values[key] }];
+    });
+  return walk(SCHEMA.shape, defaults, []);
+}
+
+function readFile(path: string): Record<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = parseYaml(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new ConfigError(`cannot read ${path}: ${(error as Error).message}`, error);
+  }
+  if (parsed === null || parsed === undefined) return {};
+  if (typeof parsed !== 'object' || Array.isArray(parsed)) throw new ConfigError(`${path} must hold a mapping of settings`);
+  return parsed as Record<string, unknown>;
+}
+
+function withEnvironment(file: Record<string, unknown>, environment: NodeJS.ProcessEnv): Record<string, unknown> {
+  const keys = new Map(configKeys().map((key) => [key.environment, key.path]));
+  const merged = structuredClone(file);
+  for (const [name, value] of Object.entries(environment)) {
+    if (!name.startsWith(PREFIX) || NOT_SETTINGS.has(name) || value === undefined || value === '') continue;
+    const path = keys.get(name);
+    if (path === undefined) throw new ConfigError(`${name} is not a setting`);
+    let target = merged;
+    for (const part of path.slice(0, -1)) target = (target[part] ??= {}) as Record<string, unknown>;
+    target[path.at(-1)!] = value;
+  }
+  return merged;
+}
+
+/** The effective configuration. `path` is the value of `--config`. Throws ConfigError. */
+export function loadConfig(path?: string, environment: NodeJS.ProcessEnv = process.env): Config {
+  const file = path ?? environment['THERMOCLINE_CONFIG'];
+  const input = withEnvironment(file ? readFile(file) : {}, environment);
+  const result = SCHEMA.safeParse(input);
+  if (!result.success) {
+    const [issue] = result.error.issues;
+    const where = issue?.code === 'unrecognized_keys' ? [...issue.path, ...issue.keys].join('.') : issue?.path.join('.');
+    throw new ConfigError(`configuration: ${where}: ${issue?.message}`);
+  }
+  const config = result.data;
+  if (config.in_flight_bytes_max < config.request_bytes_max) {
+    throw new ConfigError('configuration: in_flight_bytes_max must not be below request_bytes_max');
+  }
+  return config;
+}
+
+/** The configuration with passwords masked, for `config print` and the start log. */
+export function maskConfig(config: Config): Config {
+  const mask = (text: string | undefined): string | undefined => {
+    if (text === undefined) return undefined;
+    const parsed = new URL(text);
+    if (parsed.password !== '') parsed.password = '***';
+    for (const key of parsed.searchParams.keys()) if (/pass|key|secret|token/i.test(key)) parsed.searchParams.set(key, '***');
+    return parsed.toString();
+  };
+  return {
+    ...config,
+    ...(config.postgres_url ? { postgres_url: mask(config.postgres_url) } : {}),
+    ...(config.clickhouse_url ? { clickhouse_url: mask(config.clickhouse_url) } : {}),
+  };
+}
