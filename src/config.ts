@@ -89,8 +89,11 @@ interface KeyInfo {
 }
 
 const PREFIX = 'THERMOCLINE_';
-/** Variables with the prefix that are not settings. */
-const NOT_SETTINGS = new Set([`${PREFIX}CONFIG`]);
+/**
+ * Variables with the prefix that are not settings: the path of the file, and what Kubernetes gives to every container of a
+ * namespace with a Service named thermocline-something.
+ */
+const NOT_SETTINGS = /^THERMOCLINE_(CONFIG|(.+_)?(SERVICE_(HOST|PORT.*)|PORT_\d+_(TCP|UDP).*)|PORT)$/;
 
 /** Every setting, for the documentation and for the environment. */
 export function configKeys(): readonly KeyInfo[] {
@@ -99,8 +102,7 @@ export function configKeys(): readonly KeyInfo[] {
     Object.entries(shape).flatMap(([key, type]) => {
       const here = [...path, key];
       const group = type instanceof z.ZodPrefault ? (type.unwrap() as z.ZodObject) : undefined;
-      if (group !== undefined)
-        return walk(group.shape as Record<string, z.ZodType>, values[key] as Record<string, unknown>, here);
+      if (group !== undefined) return walk(group.shape, values[key] as Record<string, unknown>, here);
       const environment = PREFIX + here.join('_').toUpperCase();
       return [{ path: here, environment, description: type.description ?? '', fallback: values[key] }];
     });
@@ -123,7 +125,7 @@ function withEnvironment(file: Record<string, unknown>, environment: NodeJS.Proc
   const keys = new Map(configKeys().map((key) => [key.environment, key.path]));
   const merged = structuredClone(file);
   for (const [name, value] of Object.entries(environment)) {
-    if (!name.startsWith(PREFIX) || NOT_SETTINGS.has(name) || value === undefined || value === '') continue;
+    if (!name.startsWith(PREFIX) || NOT_SETTINGS.test(name) || value === undefined || value === '') continue;
     const path = keys.get(name);
     if (path === undefined) throw new ConfigError(`${name} is not a setting`);
     let target = merged;
@@ -152,16 +154,16 @@ export function loadConfig(path?: string, environment: NodeJS.ProcessEnv = proce
 
 /** The configuration with passwords masked, for `config print` and the start log. */
 export function maskConfig(config: Config): Config {
-  const mask = (text: string | undefined): string | undefined => {
-    if (text === undefined) return undefined;
-    const parsed = new URL(text);
-    if (parsed.password !== '') parsed.password = '***';
-    for (const key of parsed.searchParams.keys()) if (/pass|key|secret|token/i.test(key)) parsed.searchParams.set(key, '***');
-    return parsed.toString();
-  };
   return {
     ...config,
-    ...(config.postgres_url ? { postgres_url: mask(config.postgres_url) } : {}),
-    ...(config.clickhouse_url ? { clickhouse_url: mask(config.clickhouse_url) } : {}),
+    ...(config.postgres_url ? { postgres_url: maskUrl(config.postgres_url) } : {}),
+    ...(config.clickhouse_url ? { clickhouse_url: maskUrl(config.clickhouse_url) } : {}),
   };
+}
+
+function maskUrl(text: string): string {
+  const parsed = new URL(text);
+  if (parsed.password !== '') parsed.password = '***';
+  for (const key of parsed.searchParams.keys()) if (/pass|key|secret|token/i.test(key)) parsed.searchParams.set(key, '***');
+  return parsed.toString();
 }

@@ -78,10 +78,10 @@ export class AttributesBuilder implements ColumnBuilder {
   /** Rewrites the open row with one entry per key. Rare, so it may make objects. */
   private dropRepeated(): void {
     this.repeated = false;
-    const first = this.offsets[this.length]!;
+    const first = this.offsets[this.length];
     const last = new Map<number, { kind: number; text: Uint8Array }>();
     for (let entry = first; entry < this.entries; entry++) {
-      last.set(this.keyIds[entry]!, { kind: this.kinds[entry]!, text: this.text.valueAt(entry).slice() });
+      last.set(this.keyIds[entry], { kind: this.kinds[entry], text: this.text.valueAt(entry).slice() });
     }
     this.text.truncate(first);
     this.entries = first;

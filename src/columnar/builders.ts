@@ -57,7 +57,7 @@ export class Validity {
       this.bits = new Uint8Array(capacityFor(old.length, byte + 1)).fill(0xff);
       this.bits.set(old);
     }
-    this.bits[byte]! &= ~(1 << (row & 7));
+    this.bits[byte] &= ~(1 << (row & 7));
     this.nullCount++;
   }
 
@@ -191,7 +191,7 @@ export class BoolBuilder implements ColumnBuilder {
   append(value: boolean): void {
     const byte = this.length >> 3;
     this.bits = growBytes(this.bits, byte + 1);
-    if (value) this.bits[byte]! |= 1 << (this.length & 7);
+    if (value) this.bits[byte] |= 1 << (this.length & 7);
     this.length++;
   }
 
@@ -300,7 +300,7 @@ export class BytesBuilder implements ColumnBuilder {
 
   /** A view of a finished value. */
   valueAt(index: number): Uint8Array {
-    return this.bytes.subarray(this.offsets[index]!, this.offsets[index + 1]!);
+    return this.bytes.subarray(this.offsets[index], this.offsets[index + 1]);
   }
 
   /** Forgets the values from `length` on, and what was written of the next one. */

@@ -27,7 +27,7 @@ export const wholeBatch = (batch: RecordBatch): RowRuns => ({ batch, runs: Int32
 
 const countRows = (runs: Int32Array): number => {
   let rows = 0;
-  for (let i = 0; i < runs.length; i += 2) rows += runs[i + 1]! - runs[i]!;
+  for (let i = 0; i < runs.length; i += 2) rows += runs[i + 1] - runs[i];
   return rows;
 };
 
@@ -67,9 +67,9 @@ export function expandDictionary(data: Data, runs: Int32Array = Int32Array.of(0,
   const nullAt: number[] = [];
   let at = 0;
   for (let r = 0; r < runs.length; r += 2) {
-    for (let row = runs[r]!; row < runs[r + 1]!; row++, at++) {
-      const isNull = view.rowBits !== undefined && ((view.rowBits[row >> 3]! >> (row & 7)) & 1) === 0;
-      const position = isNull ? 0 : view.indexes![row]!;
+    for (let row = runs[r]; row < runs[r + 1]; row++, at++) {
+      const isNull = view.rowBits !== undefined && ((view.rowBits[row >> 3] >> (row & 7)) & 1) === 0;
+      const position = isNull ? 0 : view.indexes![row];
       if (isNull) nullAt.push(at);
       single.push(position, position + 1);
     }
@@ -92,8 +92,8 @@ function withNulls(data: Data, rows: readonly number[]): Data {
   if (data.nullCount > 0) bitmap.set(data.nullBitmap.subarray(0, bitmap.length));
   let { nullCount } = data;
   for (const row of rows) {
-    if ((bitmap[row >> 3]! >> (row & 7)) & 1) nullCount++;
-    bitmap[row >> 3]! &= ~(1 << (row & 7));
+    if ((bitmap[row >> 3] >> (row & 7)) & 1) nullCount++;
+    bitmap[row >> 3] &= ~(1 << (row & 7));
   }
   return data.clone(data.type, 0, data.length, nullCount, [data.valueOffsets, data.values, bitmap, data.typeIds] as never);
 }
@@ -111,8 +111,8 @@ function concatDictionary(pieces: readonly Piece[]): Data {
     const { indexes: from } = viewColumn(piece.data);
     const { remap, shift } = joined.maps[i]!;
     for (let r = 0; r < piece.runs.length; r += 2) {
-      for (let row = piece.runs[r]!; row < piece.runs[r + 1]!; row++) {
-        const index = from![row]!;
+      for (let row = piece.runs[r]; row < piece.runs[r + 1]; row++) {
+        const index = from![row];
         indexes[at++] = remap === undefined ? index + shift : (remap[index] ?? 0);
       }
     }
@@ -151,7 +151,7 @@ function internAll(interner: Interner, values: Data): Int32Array {
   const remap = new Int32Array(values.length);
   const { valueOffsets } = values;
   for (let i = 0; i < values.length; i++)
-    remap[i] = interner.intern(values.values as Uint8Array, valueOffsets[i]!, valueOffsets[i + 1]!);
+    remap[i] = interner.intern(values.values as Uint8Array, valueOffsets[i], valueOffsets[i + 1]);
   return remap;
 }
 
@@ -168,9 +168,9 @@ function joinValidity(pieces: readonly Piece[], rows: number): { nullCount: numb
     }
     const bits = data.nullCount > 0 ? data.nullBitmap : undefined;
     for (let r = 0; r < runs.length; r += 2) {
-      for (let row = runs[r]!; row < runs[r + 1]!; row++, at++) {
-        if (bits !== undefined && ((bits[row >> 3]! >> (row & 7)) & 1) === 0) continue;
-        nullBitmap[at >> 3]! |= 1 << (at & 7);
+      for (let row = runs[r]; row < runs[r + 1]; row++, at++) {
+        if (bits !== undefined && ((bits[row >> 3] >> (row & 7)) & 1) === 0) continue;
+        nullBitmap[at >> 3] |= 1 << (at & 7);
         valid++;
       }
     }
@@ -191,7 +191,7 @@ function concatPlain(pieces: readonly Piece[]): Data {
     const { valueOffsets, children } = concatNested(pieces, length);
     if (!DataType.isMap(type)) return makeData({ type, length, valueOffsets, child: children, ...validity } as never);
     const [key, value] = children.children;
-    const map = mapData(length, valueOffsets, key!, value!);
+    const map = mapData(length, valueOffsets, key, value);
     return validity.nullBitmap === undefined
       ? map
       : map.clone(map.type, 0, length, validity.nullCount, [
@@ -205,7 +205,7 @@ function concatPlain(pieces: readonly Piece[]): Data {
     const children = type.children.map((_, i) =>
       concatData(pieces.map((piece) => ({ ...piece, data: piece.data?.children[i] }))),
     );
-    const fields = children.map((child, i) => new Field(type.children[i]!.name, child.type, type.children[i]!.nullable));
+    const fields = children.map((child, i) => new Field(type.children[i].name, child.type, type.children[i].nullable));
     return makeData({ type: new Struct(fields), length, children, ...validity });
   }
   if (DataType.isBool(type)) return makeData({ type, length, data: concatBits(pieces, length), ...validity });
@@ -216,7 +216,7 @@ function concatVariable(pieces: readonly Piece[], length: number): { valueOffset
   let bytes = 0;
   for (const { data, runs } of pieces) {
     if (data === undefined) continue;
-    for (let r = 0; r < runs.length; r += 2) bytes += data.valueOffsets[runs[r + 1]!]! - data.valueOffsets[runs[r]!]!;
+    for (let r = 0; r < runs.length; r += 2) bytes += data.valueOffsets[runs[r + 1]]! - data.valueOffsets[runs[r]]!;
   }
   if (bytes > 0x7fffffff) throw new RangeError('a column of variable-length values holds at most 2 GiB');
   const out = new Uint8Array(bytes);
@@ -231,10 +231,10 @@ function concatVariable(pieces: readonly Piece[], length: number): { valueOffset
     }
     const from = data.valueOffsets;
     for (let r = 0; r < runs.length; r += 2) {
-      const start = runs[r]!;
-      const end = runs[r + 1]!;
+      const start = runs[r];
+      const end = runs[r + 1];
       const shift = at - from[start]!;
-      out.set((data.values as Uint8Array).subarray(from[start]!, from[end]!), at);
+      out.set((data.values as Uint8Array).subarray(from[start], from[end]), at);
       for (let i = start + 1; i <= end; i++) valueOffsets[++row] = from[i]! + shift;
       at += from[end]! - from[start]!;
     }
@@ -257,8 +257,8 @@ function concatNested(pieces: readonly Piece[], length: number): { valueOffsets:
     const childRuns = new Int32Array(runs.length);
     const before = at;
     for (let r = 0; r < runs.length; r += 2) {
-      const start = runs[r]!;
-      const end = runs[r + 1]!;
+      const start = runs[r];
+      const end = runs[r + 1];
       childRuns[r] = from[start]!;
       childRuns[r + 1] = from[end]!;
       const shift = at - from[start]!;
@@ -280,8 +280,8 @@ function concatBits(pieces: readonly Piece[], length: number): Uint8Array {
     }
     const bits = data.values as Uint8Array;
     for (let r = 0; r < runs.length; r += 2) {
-      for (let row = runs[r]!; row < runs[r + 1]!; row++, at++)
-        if ((bits[row >> 3]! >> (row & 7)) & 1) out[at >> 3]! |= 1 << (at & 7);
+      for (let row = runs[r]; row < runs[r + 1]; row++, at++)
+        if ((bits[row >> 3] >> (row & 7)) & 1) out[at >> 3] |= 1 << (at & 7);
     }
   }
   return out;
@@ -307,8 +307,8 @@ function concatFixed(pieces: readonly Piece[], length: number): FixedArray {
     }
     const values = data.values as unknown as FixedArray;
     for (let r = 0; r < runs.length; r += 2) {
-      const start = runs[r]! * stride;
-      const end = runs[r + 1]! * stride;
+      const start = runs[r] * stride;
+      const end = runs[r + 1] * stride;
       out.set(values.subarray(start, end), at);
       at += end - start;
     }

@@ -24,7 +24,7 @@ export class Interner {
   /** The number of the value `source[start, end)`. */
   intern(source: Uint8Array, start: number, end: number): number {
     let slot = hash(source, start, end) & this.mask;
-    for (let id = this.table[slot]!; id >= 0; id = this.table[slot]!) {
+    for (let id = this.table[slot]; id >= 0; id = this.table[slot]!) {
       if (this.equals(id, source, start, end)) return id;
       slot = (slot + 1) & this.mask;
     }
@@ -43,8 +43,8 @@ export class Interner {
 
   /** Does value `id` equal these bytes? The fast path of a caller that guesses the next value. */
   equals(id: number, source: Uint8Array, start: number, end: number): boolean {
-    const from = this.starts[id]!;
-    const length = this.starts[id + 1]! - from;
+    const from = this.starts[id];
+    const length = this.starts[id + 1] - from;
     if (length !== end - start) return false;
     const { bytes } = this.values;
     for (let i = 0; i < length; i++) if (bytes[from + i] !== source[start + i]) return false;
@@ -68,8 +68,8 @@ export class Interner {
     this.mask = table.length - 1;
     const count = Math.min(this.values.length, this.distinctMax);
     for (let id = 0; id < count; id++) {
-      let slot = hash(this.values.bytes, this.starts[id]!, this.starts[id + 1]!) & this.mask;
-      while (table[slot]! >= 0) slot = (slot + 1) & this.mask;
+      let slot = hash(this.values.bytes, this.starts[id], this.starts[id + 1]) & this.mask;
+      while (table[slot] >= 0) slot = (slot + 1) & this.mask;
       table[slot] = id;
     }
     this.table = table;
@@ -82,6 +82,6 @@ const ENCODER = new TextEncoder();
 function hash(source: Uint8Array, start: number, end: number): number {
   let h = 0x811c9dc5 ^ (end - start);
   const stop = Math.min(end, start + 64);
-  for (let i = start; i < stop; i++) h = Math.imul(h ^ source[i]!, 0x01000193);
+  for (let i = start; i < stop; i++) h = Math.imul(h ^ source[i], 0x01000193);
   return (h ^ (h >>> 15)) >>> 0;
 }

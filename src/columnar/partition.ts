@@ -16,8 +16,8 @@ export function runsByDay(batch: RecordBatch, timeColumn: string): Map<string, I
   let day: DayRange | undefined;
   let current: number[] = [];
   for (let row = 0; row < data.length; row++) {
-    const low = halves[row * 2]!;
-    const high = halves[row * 2 + 1]! | 0;
+    const low = halves[row * 2];
+    const high = halves[row * 2 + 1] | 0;
     if (day !== undefined && contains(day, low, high)) continue;
     if (day !== undefined) current.push(row);
     day = dayOf(low, high);

@@ -38,13 +38,13 @@ export function dictionaryValues(data: Data): Data {
   return values;
 }
 
-const isSet = (bits: Uint8Array, at: number): boolean => ((bits[at >> 3]! >> (at & 7)) & 1) === 1;
+const isSet = (bits: Uint8Array, at: number): boolean => ((bits[at >> 3] >> (at & 7)) & 1) === 1;
 
 /** Position of row `row` in `column.values`, or -1 when the row is null. */
 export function positionOf(column: ColumnView, row: number): number {
   if (column.rowBits !== undefined && !isSet(column.rowBits, row)) return -1;
   if (column.indexes === undefined) return row;
-  const position = column.indexes[row]!;
+  const position = column.indexes[row];
   return column.valueBits !== undefined && !isSet(column.valueBits, position) ? -1 : position;
 }
 

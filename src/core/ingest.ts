@@ -39,6 +39,12 @@ export interface Ingest {
   write(request: WriteRequest): Promise<WriteReceipt>;
 }
 
+/** How far the sinks are, as far as an acknowledgement may depend on it. */
+export interface DeliveryProgress {
+  /** Resolves when every row of entries up to `at` that is routed to `tier` is in its store; rejects when `signal` aborts. */
+  delivered(tier: Tier, at: Lsn, signal: AbortSignal): Promise<void>;
+}
+
 /** Look-up and growth of table schemas, used by adapters that take rows by name. */
 export interface Registry {
   get(table: TableName): TableSchema | undefined;

@@ -8,6 +8,12 @@ export const LIMITS = {
   nestingDepthMax: 100,
   /** Bytes of requests that are between socket and WAL at one time; above, clients are told to retry. */
   inFlightBytesMax: 256 * 1024 * 1024,
+  /** Rows of one request, accepted and rejected: a row on the wire can be two bytes, in columns it is hundreds. */
+  rowsPerRequestMax: 1_000_000,
+  /** Tables beside the built-in ones. */
+  tablesMax: 1_000,
+  /** Longest wait for an ack level above `wal`. */
+  ackTimeoutMs: 30_000,
   /** Rejections listed in one answer; the count is always exact. */
   rejectionsListedMax: 100,
   /** Rows of one Arrow record batch given to a sink in one write (C2: one block). */
@@ -29,6 +35,9 @@ export const LIMITS = {
 
 if (LIMITS.walFrameBytesMax < LIMITS.requestBytesMax * 2) {
   throw new Error('limits: one request must fit into one WAL frame');
+}
+if (LIMITS.rowsPerRequestMax > LIMITS.rowsPerWriteMax) {
+  throw new Error('limits: the rows of one request must fit into one write of a sink');
 }
 if (LIMITS.inFlightBytesMax < LIMITS.requestBytesMax) {
   throw new Error('limits: the in-flight budget must hold at least one request of the greatest size');

@@ -1,0 +1,76 @@
+import { encodeIpc } from '../columnar/ipc';
+import type { TableBatch } from '../core/batch';
+import { IngestError } from '../core/errors';
+import { batchId, type Lsn, lsn, type TableName } from '../core/ids';
+import type { Admission, DeliveryProgress, Ingest, WriteReceipt, WriteRequest } from '../core/ingest';
+import { LIMITS } from '../core/limits';
+import type { Tier } from '../core/table-schema';
+import type { Wal, WalBatch } from '../core/wal';
+import type { Telemetry } from '../telemetry';
+import { AdmissionBudget } from './admission';
+
+export interface WalIngestOptions {
+  readonly wal: Wal;
+  /** Tiers a table's rows go to when they arrive. */
+  readonly route: (table: TableName) => readonly Tier[];
+  readonly progress: DeliveryProgress;
+  /** Told of every durable entry, so that delivery knows its backlog. */
+  readonly onDurable: (batches: readonly WalBatch[]) => void;
+  readonly inFlightBytesMax: number;
+  readonly telemetry: Telemetry;
+}
+
+/** The way from record batches to the WAL: route, encode, append, and acknowledge when the wished level holds. */
+export class WalIngest implements Ingest {
+  private readonly budget: AdmissionBudget;
+
+  constructor(private readonly options: WalIngestOptions) {
+    this.budget = new AdmissionBudget(options.inFlightBytesMax, (bytes) => options.telemetry.inFlightBytes.set(bytes));
+  }
+
+  get accepting(): boolean {
+    return this.budget.accepting;
+  }
+
+  /** From now on clients are told to come back later, with this reason. */
+  refuse(reason: string): void {
+    this.budget.refuse(reason);
+  }
+
+  admit(bytes: number): Admission {
+    return this.budget.admit(bytes);
+  }
+
+  async write(request: WriteRequest): Promise<WriteReceipt> {
+    const { wal, telemetry } = this.options;
+    if (request.batches.length === 0) return { batch: batchId(wal.walId, lsn(0)), lsn: lsn(0) };
+    const batches = request.batches.map((batch) => this.toWal(batch));
+    const at = await wal.append(batches);
+    this.options.onDurable(batches);
+    for (const batch of batches) {
+      const labels = { table: batch.table, protocol: request.protocol };
+      telemetry.acceptedRows.inc(labels, batch.rows);
+      telemetry.acceptedBytes.inc(labels, bytesOf(batch));
+    }
+    await this.acknowledge(request, at);
+    return { batch: batchId(wal.walId, at), lsn: at };
+  }
+
+  private toWal({ table, schemaVersion, batch }: TableBatch): WalBatch {
+    return { table, schemaVersion, tiers: this.options.route(table), rows: batch.numRows, ipc: [encodeIpc(batch)] };
+  }
+
+  private async acknowledge(request: WriteRequest, at: Lsn): Promise<void> {
+    if (request.ack === 'wal') return;
+    const tiers: readonly Tier[] = request.ack === 'all' ? ['hot', 'cold'] : [request.ack];
+    const signal = AbortSignal.timeout(LIMITS.ackTimeoutMs);
+    try {
+      await Promise.all(tiers.map((tier) => this.options.progress.delivered(tier, at, signal)));
+    } catch (error) {
+      const text = `the rows are durable but not yet in ${request.ack === 'all' ? 'both stores' : `the ${request.ack} store`}`;
+      throw new IngestError('deadline_exceeded', text, { cause: error });
+    }
+  }
+}
+
+const bytesOf = (batch: WalBatch): number => batch.ipc.reduce((sum, piece) => sum + piece.byteLength, 0);
