@@ -1,0 +1,175 @@
+/** The admin port: health, metrics, the SQL API and the console. Read-only: nothing here writes rows. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { TableSchema, Tier } from '../core/table-schema';
+import { SqlError, type SqlFormat, type SqlStore } from '../query/answer';
+import type { Logger, Telemetry } from '../telemetry';
+import { CONSOLE_HTML } from './console';
+
+/** One sink as `/readyz` and the console show it. */
+export interface SinkStatus {
+  readonly up: boolean;
+  readonly nextLsn: number;
+  readonly rows: number;
+  readonly bytes: number;
+  readonly ageSeconds: number;
+  readonly lastError: string | undefined;
+}
+
+export interface AdminOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  readonly stores: Readonly<Record<Tier, SqlStore | undefined>>;
+  readonly tables: () => readonly TableSchema[];
+  /** Undefined while rows are accepted, otherwise why not. */
+  readonly notReady: () => string | undefined;
+  readonly sinks: () => Readonly<Partial<Record<Tier, SinkStatus>>>;
+  /** Brings the gauges up to date before they are read. */
+  readonly refresh: () => void;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string | Uint8Array;
+}
+
+const BODY_BYTES_MAX = 1024 * 1024;
+const STATUS_OF = { invalid: 400, timeout: 504, unavailable: 503 } as const;
+
+export class AdminServer {
+  private readonly server: Server;
+
+  constructor(private readonly options: AdminOptions) {
+    this.server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
+      this.handle(request, response).catch((error: unknown) => {
+        options.logger.error({ err: error, path: request.url }, 'admin request failed');
+        if (response.headersSent) response.destroy();
+        else send(response, failure(500, 'internal', 'internal error'));
+      });
+    });
+  }
+
+  /** Resolves with `host:port` when it listens. */
+  async start(): Promise<string> {
+    const { host, port } = this.options;
+    await new Promise<void>((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen(port, host, resolve);
+    });
+    return `${host}:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  async stop(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.server.close(() => resolve());
+      this.server.closeAllConnections();
+    });
+  }
+
+  private async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { pathname } = new URL(request.url ?? '/', 'http://admin');
+    const route = this.routes[pathname];
+    if (route === undefined) return send(response, failure(404, 'not_found', 'no such path'));
+    const method = pathname === '/api/sql' ? 'POST' : 'GET';
+    if (request.method !== method && !(method === 'GET' && request.method === 'HEAD')) {
+      response.setHeader('allow', method);
+      return send(response, failure(405, 'method_not_allowed', `use ${method}`));
+    }
+    send(response, await route(request));
+  }
+
+  private readonly routes: Readonly<Record<string, (request: IncomingMessage) => Answer | Promise<Answer>>> = {
+    '/': () => ({ status: 200, contentType: 'text/html; charset=utf-8', body: CONSOLE_HTML }),
+    '/healthz': () => json(200, { status: 'ok' }),
+    '/readyz': () => this.readiness(),
+    '/metrics': async () => {
+      this.options.refresh();
+      const { registry } = this.options.telemetry;
+      return { status: 200, contentType: registry.contentType, body: await registry.metrics() };
+    },
+    '/api/tables': () => json(200, { tables: this.options.tables().map(tableAnswer) }),
+    '/api/sql': (request) => this.sql(request),
+  };
+
+  private readiness(): Answer {
+    const reason = this.options.notReady();
+    const sinks = this.options.sinks();
+    return reason === undefined ? json(200, { status: 'ready', sinks }) : json(503, { status: 'not ready', reason, sinks });
+  }
+
+  private async sql(request: IncomingMessage): Promise<Answer> {
+    // A page of another origin can send text/plain without asking; it cannot send JSON.
+    if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) {
+      return failure(415, 'unsupported_media_type', 'content-type must be application/json');
+    }
+    const body = await readBody(request);
+    if (body === undefined) return failure(413, 'payload_too_large', `a query has at most ${BODY_BYTES_MAX} bytes`);
+    const parsed = parseSqlRequest(body);
+    if (typeof parsed === 'string') return failure(400, 'invalid_argument', parsed);
+    const store = this.options.stores[parsed.target];
+    if (store === undefined) return failure(503, 'unavailable', `there is no ${parsed.target} store`);
+    try {
+      return { status: 200, ...(await store.query(parsed.query, parsed.format)) };
+    } catch (error) {
+      if (!(error instanceof SqlError)) throw error;
+      return json(STATUS_OF[error.kind], { error: { code: error.kind, store_code: error.storeCode, message: error.message } });
+    }
+  }
+}
+
+interface SqlRequest {
+  readonly target: Tier;
+  readonly query: string;
+  readonly format: SqlFormat;
+}
+
+/** The request, or what is wrong with it. */
+function parseSqlRequest(body: string): SqlRequest | string {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body);
+  } catch {
+    return 'the body is not JSON';
+  }
+  if (typeof parsed !== 'object' || parsed === null) return 'the body must be an object';
+  const { target, query, format = 'json' } = parsed as Record<string, unknown>;
+  if (target !== 'hot' && target !== 'cold') return 'target must be hot or cold';
+  if (typeof query !== 'string' || query.trim() === '') return 'query must be a text';
+  if (format !== 'json' && format !== 'arrow' && format !== 'csv') return 'format must be json, arrow or csv';
+  return { target, query, format };
+}
+
+async function readBody(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > BODY_BYTES_MAX) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+const tableAnswer = ({ table, version, tier, timeColumn, columns }: TableSchema) => ({
+  table,
+  version,
+  tier,
+  time_column: timeColumn,
+  columns: columns.map(({ name, type, nullable }) => ({ name, type, nullable })),
+});
+
+const json = (status: number, value: unknown): Answer => ({
+  status,
+  contentType: 'application/json',
+  body: JSON.stringify(value),
+});
+
+const failure = (status: number, code: string, message: string): Answer => json(status, { error: { code, message } });
+
+function send(response: ServerResponse, answer: Answer): void {
+  response.writeHead(answer.status, { 'content-type': answer.contentType, 'x-content-type-options': 'nosniff' });
+  response.end(answer.body);
+}
