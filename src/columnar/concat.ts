@@ -147,7 +147,8 @@ function joinDictionaries(pieces: readonly Piece[]): { values: Data; maps: (Inde
   return { values, maps, indexType };
 }
 
-function internAll(interner: Interner, values: Data): Int32Array {
+/** The number in `interner` of each value of Utf8 data without nulls. */
+export function internAll(interner: Interner, values: Data): Int32Array {
   const remap = new Int32Array(values.length);
   const { valueOffsets } = values;
   for (let i = 0; i < values.length; i++)

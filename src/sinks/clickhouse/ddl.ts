@@ -1,0 +1,150 @@
+/**
+ * Definitions of ClickHouse tables. Every table carries the batch id columns and the settings of durability rule C1, and is
+ * partitioned by the UTC day of its time column, so that one insert of one day is one part (C2).
+ *
+ * Null: strings, JSON and bytes are '' for a row without a value, attributes and lists are empty; numbers, bools, dates and
+ * timestamps are Nullable where the schema allows it, because 0 is a value.
+ */
+import type { ColumnSchema, ColumnType, TableSchema } from '../../core/table-schema';
+import { identifier, literal, qualified } from './sql';
+
+/** Batch id columns of rule C1: the first 64 bits of the WAL id, and the first LSN of the insert. */
+export const BATCH_HI = '_batch_hi';
+export const BATCH_LO = '_batch_lo';
+
+/** Inserts of one table whose tokens ClickHouse remembers: 10 times what could ever be under way (C1). */
+const DEDUPLICATION_WINDOW = 10_000;
+
+export interface DdlOptions {
+  readonly database: string;
+  /** Name of a cluster: adds ON CLUSTER to every statement. */
+  readonly cluster?: string;
+  /** ReplicatedMergeTree with this Keeper path and replica name (macros such as `{shard}` are kept as they are). */
+  readonly replicated?: { readonly path: string; readonly replica: string };
+}
+
+const VALUE_TYPES: Readonly<Record<Exclude<ColumnType, 'string'>, string>> = {
+  timestamp: "DateTime64(9, 'UTC')",
+  json: 'String',
+  attributes: 'Map(LowCardinality(String), String)',
+  bool: 'Bool',
+  int16: 'Int16',
+  int32: 'Int32',
+  int64: 'Int64',
+  uint8: 'UInt8',
+  uint32: 'UInt32',
+  uint64: 'UInt64',
+  float32: 'Float32',
+  float64: 'Float64',
+  binary: 'String',
+  date: 'Date32',
+  'list<uint64>': 'Array(UInt64)',
+  'list<int64>': 'Array(Int64)',
+  'list<float64>': 'Array(Float64)',
+  'list<string>': 'Array(String)',
+};
+
+const NEVER_NULL: ReadonlySet<ColumnType> = new Set<ColumnType>([
+  'string',
+  'json',
+  'attributes',
+  'binary',
+  'list<uint64>',
+  'list<int64>',
+  'list<float64>',
+  'list<string>',
+]);
+
+/** The ClickHouse type of a column. The time column is never null: it partitions and orders the table. */
+export function columnType(column: ColumnSchema, timeColumn: string): string {
+  if (column.type === 'string') return column.lowCardinality === true ? 'LowCardinality(String)' : 'String';
+  const type = VALUE_TYPES[column.type];
+  return column.nullable && column.name !== timeColumn && !NEVER_NULL.has(column.type) ? `Nullable(${type})` : type;
+}
+
+/** Deltas of timestamps compress 2 to 4 times better; the rest is best served by plain ZSTD(1). */
+const codec = (type: ColumnType): string => (type === 'timestamp' ? 'CODEC(Delta(8), ZSTD(1))' : 'CODEC(ZSTD(1))');
+
+const columnDefinition = (column: ColumnSchema, timeColumn: string): string =>
+  `${identifier(column.name)} ${columnType(column, timeColumn)} ${codec(column.type)}`;
+
+const BATCH_COLUMNS = [BATCH_HI, BATCH_LO].map((name) => `${identifier(name)} UInt64 CODEC(ZSTD(1))`);
+const BATCH_INDEX = `idx_batch (${identifier(BATCH_HI)}, ${identifier(BATCH_LO)}) TYPE minmax GRANULARITY 1`;
+const TRACE_INDEX = 'idx_trace_id `trace_id` TYPE bloom_filter(0.001) GRANULARITY 1';
+
+const onCluster = (options: DdlOptions): string =>
+  options.cluster === undefined ? '' : ` ON CLUSTER ${identifier(options.cluster)}`;
+
+const hasString = (schema: TableSchema, name: string): boolean =>
+  schema.columns.some((column) => column.name === name && column.type === 'string');
+
+/** Rows of one application stand together, in time order; a table without `app` is in time order alone. */
+const sortingKey = (schema: TableSchema): string =>
+  hasString(schema, 'app') ? `(\`app\`, ${identifier(schema.timeColumn)})` : `(${identifier(schema.timeColumn)})`;
+
+/** The expression of the partition: its value is the `partition` of a write's identity. */
+export const partitionExpression = (timeColumn: string): string => `toYYYYMMDD(${identifier(timeColumn)})`;
+
+function engine(options: DdlOptions): string {
+  if (options.replicated === undefined) return 'MergeTree';
+  return `ReplicatedMergeTree(${literal(options.replicated.path)}, ${literal(options.replicated.replica)})`;
+}
+
+function settings(options: DdlOptions): string {
+  const window = options.replicated === undefined ? 'non_replicated_deduplication_window' : 'replicated_deduplication_window';
+  return [
+    `${window} = ${DEDUPLICATION_WINDOW}`,
+    'fsync_after_insert = 1',
+    'fsync_part_directory = 1',
+    'min_rows_to_fsync_after_merge = 1',
+    'min_compressed_bytes_to_fsync_after_merge = 1',
+  ].join(', ');
+}
+
+/** Refuses names that would hide our own columns; the registry refuses them to clients already. */
+function checkColumns(schema: TableSchema): void {
+  const own = schema.columns.find(({ name }) => name === BATCH_HI || name === BATCH_LO);
+  if (own !== undefined) throw new RangeError(`column name ${own.name} is reserved`);
+  const time = schema.columns.find(({ name }) => name === schema.timeColumn);
+  if (time?.type !== 'timestamp') throw new RangeError(`time column ${schema.timeColumn} must be a timestamp`);
+}
+
+export const createDatabase = (options: DdlOptions): string =>
+  `CREATE DATABASE IF NOT EXISTS ${identifier(options.database)}${onCluster(options)}`;
+
+/** Throws RangeError for a schema that cannot be a table. */
+export function createTable(schema: TableSchema, options: DdlOptions): string {
+  checkColumns(schema);
+  const columns = schema.columns.map((column) => columnDefinition(column, schema.timeColumn));
+  const indexes = [BATCH_INDEX, ...(hasString(schema, 'trace_id') ? [TRACE_INDEX] : [])].map((index) => `INDEX ${index}`);
+  return [
+    `CREATE TABLE IF NOT EXISTS ${qualified(options.database, schema.table)}${onCluster(options)} (`,
+    [...columns, ...BATCH_COLUMNS, ...indexes].map((line) => `  ${line}`).join(',\n'),
+    `) ENGINE = ${engine(options)}`,
+    `PARTITION BY ${partitionExpression(schema.timeColumn)}`,
+    `ORDER BY ${sortingKey(schema)}`,
+    `SETTINGS ${settings(options)}`,
+  ].join('\n');
+}
+
+/** Adds the columns that the table does not have yet; undefined when it has all of them. */
+export function addColumns(schema: TableSchema, existing: ReadonlySet<string>, options: DdlOptions): string | undefined {
+  const missing = schema.columns.filter(({ name }) => !existing.has(name));
+  const additions = missing.map((column) => `ADD COLUMN IF NOT EXISTS ${columnDefinition(column, schema.timeColumn)}`);
+  if (missing.some(({ name, type }) => name === 'trace_id' && type === 'string')) {
+    additions.push(`ADD INDEX IF NOT EXISTS ${TRACE_INDEX}`);
+  }
+  if (additions.length === 0) return undefined;
+  return `ALTER TABLE ${qualified(options.database, schema.table)}${onCluster(options)} ${additions.join(', ')}`;
+}
+
+/** Name and type of every column as it is in the store, and the partition expression: what `ensureTable` compares. */
+export const describeTable = (table: string, options: DdlOptions): string =>
+  'SELECT engine, partition_key, comment, ' +
+  '(SELECT groupArray(name) FROM system.columns ' +
+  `WHERE database = ${literal(options.database)} AND table = ${literal(table)}) AS columns ` +
+  `FROM system.tables WHERE database = ${literal(options.database)} AND name = ${literal(table)}`;
+
+/** A view whose comment says that it is ours, so that a table or view of somebody else with its name is left alone. */
+export const createView = (name: string, select: string, comment: string, options: DdlOptions): string =>
+  `CREATE OR REPLACE VIEW ${qualified(options.database, name)}${onCluster(options)} AS ${select} COMMENT ${literal(comment)}`;
