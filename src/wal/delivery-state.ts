@@ -1,0 +1,178 @@
+/**
+ * Checkpoint of one sink: `delivery-<tier>.state` in the WAL directory, two lines of text, format version 1.
+ *
+ *   thermocline-delivery 1 <crc-32 of the second line, 8 hex digits>
+ *   {"walId":"...","tier":"hot","nextLsn":1,"plan":{"fromLsn":1,"toLsn":1,"parts":[...]}}
+ *
+ * Replaced as a whole: temporary file, fdatasync, rename, fsync of the directory (R12), so that a crash leaves the old or the
+ * new one. A lost or older file only causes delivery again, which the sinks recognise by identity; a damaged one is an error.
+ */
+import * as path from 'node:path';
+import { crc32 } from 'node:zlib';
+import type { Lsn, WalId } from '../core/ids';
+import type { Tier } from '../core/table-schema';
+import type { DeliveryPlan, DeliveryState, DeliveryStateStore, PlanPart } from '../core/wal';
+import { isNotFound, SyncFailedError, WalCorruptError, WalVersionError } from './errors';
+import { readFully, removeIfThere, syncDirectory, syncFile, writeFully } from './io';
+import type { Storage } from './storage';
+
+const STATE_VERSION = 1;
+const TIERS: readonly Tier[] = ['hot', 'cold'];
+
+const fileName = (tier: Tier): string => `delivery-${tier}.state`;
+
+interface StoredState extends DeliveryState {
+  readonly walId: WalId;
+}
+
+function encodeState(walId: WalId, tier: Tier, state: DeliveryState): Buffer {
+  const body = JSON.stringify({ walId, tier, nextLsn: state.nextLsn, plan: state.plan });
+  const crc = crc32(body).toString(16).padStart(8, '0');
+  return Buffer.from(`thermocline-delivery ${STATE_VERSION} ${crc}\n${body}\n`);
+}
+
+const isLsn = (value: unknown): value is Lsn => Number.isSafeInteger(value) && (value as number) >= 1;
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+
+function isPart(value: unknown): value is PlanPart {
+  if (!isObject(value)) return false;
+  const { table, partition, rows, done } = value;
+  return typeof table === 'string' && typeof partition === 'string' && Number.isSafeInteger(rows) && typeof done === 'boolean';
+}
+
+function isPlan(value: unknown): value is DeliveryPlan {
+  return isObject(value) && isLsn(value.fromLsn) && isLsn(value.toLsn) && Array.isArray(value.parts) && value.parts.every(isPart);
+}
+
+/** Reads the text of a checkpoint. Throws WalCorruptError or WalVersionError, both with the name of the file. */
+function decodeState(text: string, tier: Tier, file: string): StoredState {
+  const damaged = (why: string): WalCorruptError =>
+    new WalCorruptError(
+      `the checkpoint ${file} is damaged (${why}); restore it, or remove it to deliver everything in the wal again`,
+    );
+  const match = /^thermocline-delivery (\d+) ([0-9a-f]{8})\n(.*)\n$/.exec(text);
+  if (match === null) throw damaged('not a checkpoint');
+  const [, version, crc, body] = match;
+  if (Number(version) !== STATE_VERSION) throw new WalVersionError(file, Number(version));
+  if (crc32(body) !== Number.parseInt(crc, 16)) throw damaged('checksum');
+  const value: unknown = JSON.parse(body);
+  if (!isObject(value) || value.tier !== tier || typeof value.walId !== 'string' || !isLsn(value.nextLsn))
+    throw damaged('content');
+  if (value.plan !== undefined && !isPlan(value.plan)) throw damaged('plan');
+  return { walId: value.walId as WalId, nextLsn: value.nextLsn, plan: value.plan };
+}
+
+async function readState(storage: Storage, directory: string, tier: Tier): Promise<StoredState | undefined> {
+  const file = path.join(directory, fileName(tier));
+  try {
+    const handle = await storage.open(file, 'read');
+    try {
+      const bytes = Buffer.alloc(await handle.size());
+      const count = await readFully(handle, bytes, 0);
+      return decodeState(bytes.toString('utf8', 0, count), tier, file);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/** What the checkpoints say about the log: entries below `durableBelow` were durable once, those from `neededFrom` on are needed. */
+export interface CheckpointEvidence {
+  readonly walId: WalId;
+  readonly tier: Tier;
+  readonly neededFrom: number;
+  readonly durableBelow: number;
+}
+
+/** The readable checkpoints of a directory. A damaged one vouches for nothing here; `load` reports it. */
+export async function readCheckpointEvidence(storage: Storage, directory: string): Promise<CheckpointEvidence[]> {
+  const evidence: CheckpointEvidence[] = [];
+  for (const tier of TIERS) {
+    const state = await readState(storage, directory, tier).catch((error: unknown) => {
+      if (error instanceof WalCorruptError || error instanceof WalVersionError) return undefined;
+      throw error;
+    });
+    if (state === undefined) continue;
+    const durableBelow = Math.max(state.nextLsn, (state.plan?.toLsn ?? 0) + 1);
+    evidence.push({ walId: state.walId, tier, neededFrom: state.nextLsn, durableBelow });
+  }
+  return evidence;
+}
+
+export interface FileDeliveryStateStoreOptions {
+  readonly directory: string;
+  readonly storage: Storage;
+  /** Of the opened WAL: a checkpoint of another one is refused. */
+  readonly walId: WalId;
+  /** Called when a sync fails (R8): the process must stop. */
+  readonly onFatal?: (error: Error) => void;
+}
+
+/** Checkpoints of the sinks as files beside the WAL's segments. Use it only while the WAL of the directory is open. */
+export class FileDeliveryStateStore implements DeliveryStateStore {
+  private readonly options: FileDeliveryStateStoreOptions;
+  private readonly saved = new Map<Tier, Lsn>();
+  /** Saves of one tier follow each other: they share the temporary file. */
+  private readonly queues = new Map<Tier, Promise<void>>();
+
+  constructor(options: FileDeliveryStateStoreOptions) {
+    this.options = options;
+  }
+
+  /** Undefined when the tier never saved one. Throws WalCorruptError for a damaged checkpoint or one of another WAL. */
+  async load(tier: Tier): Promise<DeliveryState | undefined> {
+    const { storage, directory, walId } = this.options;
+    const stored = await readState(storage, directory, tier);
+    if (stored === undefined) return undefined;
+    if (stored.walId !== walId) {
+      throw new WalCorruptError(
+        `the checkpoint ${fileName(tier)} belongs to wal ${stored.walId}, the directory holds wal ${walId}`,
+      );
+    }
+    this.saved.set(tier, stored.nextLsn);
+    return { nextLsn: stored.nextLsn, plan: stored.plan };
+  }
+
+  /**
+   * Resolves when the state is on stable storage; the state is taken as it is at the call. `nextLsn` never goes back.
+   * A full device throws its own error (`ENOSPC`) and leaves the last state in force.
+   */
+  save(tier: Tier, state: DeliveryState): Promise<void> {
+    const last = this.saved.get(tier);
+    if (last !== undefined && state.nextLsn < last) {
+      return Promise.reject(new Error(`the checkpoint of ${tier} cannot go back from lsn ${last} to ${state.nextLsn}`));
+    }
+    this.saved.set(tier, state.nextLsn);
+    const bytes = encodeState(this.options.walId, tier, state);
+    const turn = (this.queues.get(tier) ?? Promise.resolve()).then(() => this.replace(tier, bytes));
+    this.queues.set(
+      tier,
+      turn.catch(() => undefined),
+    );
+    return turn;
+  }
+
+  private async replace(tier: Tier, bytes: Buffer): Promise<void> {
+    const { storage, directory, onFatal } = this.options;
+    const target = path.join(directory, fileName(tier));
+    const temporary = `${target}.tmp`;
+    try {
+      await removeIfThere(storage, temporary);
+      const file = await storage.open(temporary, 'create');
+      try {
+        await writeFully(file, [bytes], 0);
+        await syncFile(file, temporary);
+      } finally {
+        await file.close();
+      }
+      await storage.rename(temporary, target);
+      await syncDirectory(storage, directory);
+    } catch (error) {
+      if (error instanceof SyncFailedError) onFatal?.(error);
+      throw error;
+    }
+  }
+}
