@@ -152,6 +152,11 @@ export function loadConfig(path?: string, environment: NodeJS.ProcessEnv = proce
   return config;
 }
 
+/** The environment for a process we start: ours without our settings, which it gets in other ways. */
+export function childEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith(PREFIX)));
+}
+
 /** The configuration with passwords masked, for `config print` and the start log. */
 export function maskConfig(config: Config): Config {
   return {

@@ -117,7 +117,9 @@ export class Delivery {
     await drained.catch(() => undefined);
     this.stopping.abort();
     await this.running;
-    if (this.state.plan === undefined && this.state.nextLsn !== this.savedLsn) await this.save(this.state);
+    if (this.state.plan === undefined && this.state.nextLsn !== this.savedLsn) {
+      await this.options.states.save(this.options.sink.tier, this.state);
+    }
   }
 
   private async run(): Promise<void> {
@@ -268,7 +270,12 @@ export class Delivery {
   }
 
   private async save(state: DeliveryState): Promise<void> {
-    await this.options.states.save(this.options.sink.tier, state);
+    const { states, sink } = this.options;
+    await this.untilDone('checkpoint', async () => {
+      await states.save(sink.tier, state).catch((error: unknown) => {
+        throw new SinkError('retry', 'cannot write the checkpoint', { cause: error });
+      });
+    });
     this.state = state;
     this.savedAtMs = Date.now();
     if (state.nextLsn === this.savedLsn) return;

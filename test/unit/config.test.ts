@@ -1,0 +1,85 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ConfigError, configKeys, loadConfig, maskConfig } from '../../src/config';
+
+let directory: string;
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'thermocline-config-'));
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+function file(yaml: string): string {
+  const path = join(directory, 'config.yaml');
+  writeFileSync(path, yaml);
+  return path;
+}
+
+test('without a file or a variable every setting has its documented default', () => {
+  const config = loadConfig(undefined, {});
+  expect([config.grpc_port, config.http_port, config.admin_port, config.host, config.data_dir]).toEqual([
+    4317,
+    4318,
+    8080,
+    '127.0.0.1',
+    './data',
+  ]);
+  expect(config.routing).toEqual({ metrics: ['hot'], traces: ['hot'], logs: ['cold'] });
+  expect(config.postgres_url).toBeUndefined();
+});
+
+test('the file sets a value and the environment overrides it, also in a group', () => {
+  const path = file('grpc_port: 1\ndelivery:\n  rows_max: 10\n  interval_ms: 20\n');
+  const config = loadConfig(path, { THERMOCLINE_DELIVERY_ROWS_MAX: '30', THERMOCLINE_GRPC_PORT: '0' });
+  expect([config.grpc_port, config.delivery.rows_max, config.delivery.interval_ms]).toEqual([0, 30, 20]);
+});
+
+test('a tier list is given as text or as a list', () => {
+  expect(loadConfig(undefined, { THERMOCLINE_ROUTING_LOGS: 'hot, cold' }).routing.logs).toEqual(['hot', 'cold']);
+  expect(loadConfig(file('routing: { traces: [cold] }'), {}).routing.traces).toEqual(['cold']);
+});
+
+test.each([
+  ['an unknown key in the file', 'colour: red', {}, /colour/],
+  ['an unknown key in a group', 'delivery: { row_max: 1 }', {}, /delivery\.row_max/],
+  ['an unknown variable', '', { THERMOCLINE_GRPC_PROT: '1' }, /THERMOCLINE_GRPC_PROT is not a setting/],
+  ['a port out of range', 'http_port: 70000', {}, /http_port/],
+  ['a tier that does not exist', '', { THERMOCLINE_ROUTING_LOGS: 'warm' }, /routing\.logs/],
+  ['a URL of the wrong kind', 'clickhouse_url: postgres://x', {}, /clickhouse_url/],
+  ['a budget below one request', 'in_flight_bytes_max: 5', {}, /in_flight_bytes_max/],
+  ['a file that is not a mapping', '- a', {}, /mapping/],
+  ['a file that is not YAML', 'a: [', {}, /cannot read/],
+])('%s is an error that names it', (_what, yaml, environment, message) => {
+  const load = (): unknown => loadConfig(file(yaml), environment as NodeJS.ProcessEnv);
+  expect(load).toThrow(ConfigError);
+  expect(load).toThrow(message);
+});
+
+test('a missing file is an error, not an empty configuration', () => {
+  expect(() => loadConfig(join(directory, 'nothing.yaml'), {})).toThrow(/cannot read/);
+});
+
+test('variables that Kubernetes sets for a Service of our name are not settings', () => {
+  const environment = {
+    THERMOCLINE_SERVICE_HOST: '10.0.0.1',
+    THERMOCLINE_PORT: 'tcp://10.0.0.1:4317',
+    THERMOCLINE_PORT_4317_TCP_ADDR: '10.0.0.1',
+  };
+  expect(loadConfig(undefined, environment).grpc_port).toBe(4317);
+});
+
+test('passwords are masked, the rest of a URL is not', () => {
+  const config = loadConfig(undefined, {
+    THERMOCLINE_POSTGRES_URL: 'postgres://u:secret@h:5/d?sslmode=require',
+    THERMOCLINE_CLICKHOUSE_URL: 'http://h:8123/d?password=secret',
+  });
+  const masked = JSON.stringify(maskConfig(config));
+  expect(masked).not.toContain('secret');
+  expect(masked).toContain('postgres://u:***@h:5/d?sslmode=require');
+});
+
+test('every setting has a description and a variable of its own', () => {
+  const keys = configKeys();
+  expect(keys.filter((key) => key.description === '')).toEqual([]);
+  expect(new Set(keys.map((key) => key.environment)).size).toBe(keys.length);
+});
