@@ -1,0 +1,59 @@
+import { type Sink, SinkError, type SinkFailure, type SinkWrite } from '../../src/core/sink';
+import type { TableSchema, Tier } from '../../src/core/table-schema';
+
+/** What a write of the memory sink does: takes effect or not, and is reported as done or failed. */
+export interface Fault {
+  readonly effect: boolean;
+  readonly failure: SinkFailure;
+}
+
+/** A store in memory behind the Sink contract, exact by identity as the real ones are, with faults on demand. */
+export class MemorySink implements Sink {
+  /** Values of column `id`, by identity of the insert. */
+  readonly inserts = new Map<string, number[]>();
+  readonly writes: SinkWrite[] = [];
+  readonly tables: string[] = [];
+  up = true;
+
+  constructor(
+    readonly tier: Tier,
+    readonly partitioning: 'none' | 'day',
+    private readonly nextFault: () => Fault | undefined = () => undefined,
+  ) {}
+
+  async start(): Promise<void> {
+    if (!this.up) throw new SinkError('retry', 'the store is down');
+  }
+
+  async ensureTable(schema: TableSchema): Promise<void> {
+    if (!this.tables.includes(schema.table)) this.tables.push(schema.table);
+  }
+
+  async write(write: SinkWrite): Promise<void> {
+    if (!this.up) throw new SinkError('retry', 'the store is down');
+    this.writes.push(write);
+    const { walId, lsn, table, partition } = write.id;
+    const key = [walId, lsn, table, partition].join('/');
+    const ids = [...(write.batch.getChild('id') ?? [])] as number[];
+    const fault = this.nextFault();
+    const earlier = this.inserts.get(key);
+    if (earlier !== undefined) {
+      if (!write.mayHaveRun) throw new Error(`insert ${key} is repeated without a warning`);
+      if (JSON.stringify(earlier) !== JSON.stringify(ids)) throw new Error(`insert ${key} came with other rows`);
+    } else if (fault === undefined || fault.effect) {
+      this.inserts.set(key, ids);
+    }
+    if (fault !== undefined) throw new SinkError(fault.failure, 'a fault on demand');
+  }
+
+  async ping(): Promise<void> {
+    if (!this.up) throw new SinkError('retry', 'the store is down');
+  }
+
+  async stop(): Promise<void> {}
+
+  /** All delivered values of column `id`, sorted. */
+  get ids(): number[] {
+    return [...this.inserts.values()].flat().sort((a, b) => a - b);
+  }
+}
