@@ -4,6 +4,8 @@
  * A prefix may come out longer than it must be (padded varint), which the wire format allows.
  */
 import { growBytes } from '../../columnar/builders';
+import { IngestError } from '../../core/errors';
+import { LIMITS } from '../../core/limits';
 
 /** Enough for a length below 2^35. */
 const LENGTH_WIDTH_MAX = 5;
@@ -113,7 +115,12 @@ export class ProtobufWriter {
 
   private reserve(count: number): void {
     const needed = this.used + count;
-    if (needed > this.bytes.length) this.bytes = growBytes(this.bytes, needed);
+    if (needed <= this.bytes.length) return;
+    // An array of small numbers takes up to four times its JSON text.
+    if (needed > LIMITS.walFrameBytesMax) {
+      throw new IngestError('payload_too_large', `the request is larger than ${LIMITS.walFrameBytesMax} bytes after decoding`);
+    }
+    this.bytes = growBytes(this.bytes, needed);
   }
 
   /** Writes a tag (field numbers below 2048) and makes room for it and `room` more bytes. */
