@@ -90,15 +90,17 @@ function engine(options: DdlOptions): string {
   return `ReplicatedMergeTree(${literal(options.replicated.path)}, ${literal(options.replicated.replica)})`;
 }
 
+/** Rule C1: remember tokens, and have a part on disk before the insert is answered. */
+const SETTINGS: readonly (readonly [name: string, value: number])[] = [
+  ['fsync_after_insert', 1],
+  ['fsync_part_directory', 1],
+  ['min_rows_to_fsync_after_merge', 1],
+  ['min_compressed_bytes_to_fsync_after_merge', 1],
+];
+
 function settings(options: DdlOptions): string {
   const window = options.replicated === undefined ? 'non_replicated_deduplication_window' : 'replicated_deduplication_window';
-  return [
-    `${window} = ${DEDUPLICATION_WINDOW}`,
-    'fsync_after_insert = 1',
-    'fsync_part_directory = 1',
-    'min_rows_to_fsync_after_merge = 1',
-    'min_compressed_bytes_to_fsync_after_merge = 1',
-  ].join(', ');
+  return [[window, DEDUPLICATION_WINDOW], ...SETTINGS].map(([name, value]) => `${name} = ${value}`).join(', ');
 }
 
 /** Refuses names that would hide our own columns; the registry refuses them to clients already. */
@@ -127,23 +129,45 @@ export function createTable(schema: TableSchema, options: DdlOptions): string {
   ].join('\n');
 }
 
-/** Adds the columns that the table does not have yet; undefined when it has all of them. */
-export function addColumns(schema: TableSchema, existing: ReadonlySet<string>, options: DdlOptions): string | undefined {
-  const missing = schema.columns.filter(({ name }) => !existing.has(name));
-  const additions = missing.map((column) => `ADD COLUMN IF NOT EXISTS ${columnDefinition(column, schema.timeColumn)}`);
-  if (missing.some(({ name, type }) => name === 'trace_id' && type === 'string')) {
-    additions.push(`ADD INDEX IF NOT EXISTS ${TRACE_INDEX}`);
-  }
-  if (additions.length === 0) return undefined;
-  return `ALTER TABLE ${qualified(options.database, schema.table)}${onCluster(options)} ${additions.join(', ')}`;
+/** What is in the store of a table or view: one row of `StoredTable`, none when there is nothing with that name. */
+export const describeTable = (table: string, { database }: DdlOptions): string =>
+  'SELECT engine, engine_full, partition_key, comment, (SELECT groupArray(name) FROM system.columns ' +
+  `WHERE database = ${literal(database)} AND table = ${literal(table)}) AS columns ` +
+  `FROM system.tables WHERE database = ${literal(database)} AND name = ${literal(table)}`;
+
+export interface StoredTable {
+  readonly engine: string;
+  readonly engine_full: string;
+  readonly partition_key: string;
+  readonly comment: string;
+  readonly columns: readonly string[];
 }
 
-/** Name and type of every column as it is in the store, and the partition expression: what `ensureTable` compares. */
-export const describeTable = (table: string, options: DdlOptions): string =>
-  'SELECT engine, partition_key, comment, ' +
-  '(SELECT groupArray(name) FROM system.columns ' +
-  `WHERE database = ${literal(options.database)} AND table = ${literal(table)}) AS columns ` +
-  `FROM system.tables WHERE database = ${literal(options.database)} AND name = ${literal(table)}`;
+/** Why a table that exists cannot take our inserts; undefined when it can. */
+export function objection(schema: TableSchema, stored: StoredTable): string | undefined {
+  if (!stored.engine.endsWith('MergeTree')) return `${schema.table} has engine ${stored.engine}, a MergeTree is needed`;
+  const partition = stored.partition_key.replaceAll('`', '');
+  const expected = partitionExpression(schema.timeColumn).replaceAll('`', '');
+  if (partition !== expected) return `${schema.table} is partitioned by ${partition || 'nothing'}, ${expected} is needed`;
+  return undefined;
+}
+
+/** Statements that give an existing table the columns and settings it lacks; none when it has all of them. */
+export function alterTable(schema: TableSchema, stored: StoredTable, options: DdlOptions): string[] {
+  const missing = (name: string): boolean => !stored.columns.includes(name);
+  const changes = schema.columns
+    .filter(({ name }) => missing(name))
+    .map((column) => `ADD COLUMN IF NOT EXISTS ${columnDefinition(column, schema.timeColumn)}`);
+  if (missing('trace_id') && hasString(schema, 'trace_id')) changes.push(`ADD INDEX IF NOT EXISTS ${TRACE_INDEX}`);
+  if (missing(BATCH_HI) || missing(BATCH_LO)) {
+    changes.push(...BATCH_COLUMNS.map((definition) => `ADD COLUMN IF NOT EXISTS ${definition}`));
+    changes.push(`ADD INDEX IF NOT EXISTS ${BATCH_INDEX}`);
+  }
+  const alter = `ALTER TABLE ${qualified(options.database, schema.table)}${onCluster(options)}`;
+  const statements = changes.length === 0 ? [] : [`${alter} ${changes.join(', ')}`];
+  const settled = SETTINGS.every(([name]) => stored.engine_full.includes(`${name} = `));
+  return settled ? statements : [...statements, `${alter} MODIFY SETTING ${settings(options)}`];
+}
 
 /** A view whose comment says that it is ours, so that a table or view of somebody else with its name is left alone. */
 export const createView = (name: string, select: string, comment: string, options: DdlOptions): string =>

@@ -1,0 +1,179 @@
+/** The cold tier: ClickHouse behind the Sink interface. Exactly-once by durability rules C1 to C5 and C7, see recipe.ts. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Sink, SinkError, type SinkWrite } from '../../core/sink';
+import type { TableSchema } from '../../core/table-schema';
+import type { Logger } from '../../telemetry';
+import { attemptToken, batchKey, tokenPrefix } from './batch-key';
+import { Connection } from './connection';
+import { BATCH_HI, BATCH_LO, createDatabase, type DdlOptions, partitionExpression } from './ddl';
+import { type EncodedWrite, encodeArrow } from './encode-arrow';
+import { StoreError, toSinkError } from './errors';
+import { type Location, parseLocation } from './location';
+import { type BatchStore, deliverOnce } from './recipe';
+import { insertSettings, parseVersion, type ServerVersion } from './server';
+import { identifier, literal, qualified } from './sql';
+import { Tables } from './tables';
+
+export interface ClickHouseSinkOptions extends Partial<Pick<DdlOptions, 'cluster' | 'replicated'>> {
+  /** See location.ts. */
+  readonly url: string;
+  readonly logger: Logger;
+  /** One INSERT, from its first byte to its answer. */
+  readonly insertTimeoutMs?: number;
+  /** Any other statement, and the wait for queries that are being killed. */
+  readonly queryTimeoutMs?: number;
+}
+
+const INSERT_TIMEOUT_MS = 120_000;
+const QUERY_TIMEOUT_MS = 30_000;
+const PING_TIMEOUT_MS = 2_000;
+const CONNECTIONS_MAX = 10;
+/** Pauses between looks at the running queries, doubled each time. */
+const SETTLE_PAUSE_MS = { first: 20, max: 500 };
+
+export class ClickHouseSink implements Sink {
+  readonly tier = 'cold';
+  readonly partitioning = 'day';
+  private readonly location: Location;
+  private readonly connection: Connection;
+  private readonly tables: Tables;
+  private readonly queryTimeoutMs: number;
+  private readonly insertTimeoutMs: number;
+  private version: ServerVersion | undefined;
+
+  /** Throws TypeError for a bad URL. */
+  constructor(private readonly options: ClickHouseSinkOptions) {
+    this.location = parseLocation(options.url);
+    this.queryTimeoutMs = options.queryTimeoutMs ?? QUERY_TIMEOUT_MS;
+    this.insertTimeoutMs = options.insertTimeoutMs ?? INSERT_TIMEOUT_MS;
+    this.connection = new Connection({
+      location: this.location,
+      queryTimeoutMs: this.queryTimeoutMs,
+      connectionsMax: CONNECTIONS_MAX,
+    });
+    this.tables = new Tables(this.connection, this.ddl, options.logger);
+  }
+
+  private get ddl(): DdlOptions {
+    const { cluster, replicated } = this.options;
+    return {
+      database: this.location.database,
+      ...(cluster === undefined ? {} : { cluster }),
+      ...(replicated === undefined ? {} : { replicated }),
+    };
+  }
+
+  async start(): Promise<void> {
+    await attempt(async () => {
+      const { database } = this.location;
+      const [server] = await this.connection.rows<{ version: string; databases: string }>(
+        `SELECT version() AS version, (SELECT count() FROM system.databases WHERE name = ${literal(database)}) AS databases`,
+      );
+      if (server === undefined) throw new StoreError('clickhouse does not tell its version');
+      if (server.databases === '0') await this.connection.command(createDatabase(this.ddl));
+      this.version = supported(server.version);
+    });
+  }
+
+  async ensureTable(schema: TableSchema): Promise<void> {
+    await attempt(() => this.tables.ensure(schema));
+  }
+
+  async write(write: SinkWrite): Promise<void> {
+    const { numRows } = write.batch;
+    if (numRows === 0) return;
+    await attempt(async () => {
+      if (this.version === undefined) await this.start();
+      await this.tables.ensure(write.schema);
+      await deliverOnce(this.batchStore(write, this.version!), { rows: numRows, mayHaveRun: write.mayHaveRun });
+    });
+  }
+
+  private batchStore(write: SinkWrite, version: ServerVersion): BatchStore {
+    let encoded: EncodedWrite | undefined;
+    return {
+      insert: async (number) => {
+        encoded ??= encode(write);
+        const token = attemptToken(write.id, number);
+        const columns = encoded.columns.map(identifier).join(', ');
+        const table = qualified(this.location.database, write.id.table);
+        await this.connection.insert(`INSERT INTO ${table} (${columns}) FORMAT ArrowStream`, encoded.bytes, {
+          settings: insertSettings(version, token),
+          queryId: token,
+          timeoutMs: this.insertTimeoutMs,
+        });
+      },
+      repair: () => this.tables.repair(write.schema),
+      settle: () => this.settle(write),
+      count: () => this.count(write),
+    };
+  }
+
+  /** Kills what runs of this batch and waits until nothing of it does. Throws StoreError when that takes too long. */
+  private async settle(write: SinkWrite): Promise<void> {
+    const ours = `startsWith(query_id, ${literal(tokenPrefix(write.id))})`;
+    const deadline = performance.now() + this.queryTimeoutMs;
+    await this.connection.command(`KILL QUERY WHERE ${ours} SYNC`);
+    for (let pauseMs = SETTLE_PAUSE_MS.first; ; pauseMs = Math.min(pauseMs * 2, SETTLE_PAUSE_MS.max)) {
+      const [running] = await this.connection.rows<{ n: string }>(`SELECT count() AS n FROM system.processes WHERE ${ours}`);
+      if (running?.n === '0') return;
+      if (performance.now() > deadline) throw new StoreError('a killed insert is still running');
+      await sleep(pauseMs);
+    }
+  }
+
+  private async count(write: SinkWrite): Promise<number> {
+    const { hi, lo } = batchKey(write.id);
+    const sql =
+      `SELECT count() AS n FROM ${qualified(this.location.database, write.id.table)} ` +
+      `WHERE ${identifier(BATCH_HI)} = ${hi} AND ${identifier(BATCH_LO)} = ${lo} ` +
+      `AND ${partitionExpression(write.schema.timeColumn)} = ${Number(write.id.partition)}`;
+    const counted = async (): Promise<number> => {
+      const [row] = await this.connection.rows<{ n: string }>(sql);
+      if (row === undefined) throw new StoreError('clickhouse does not count');
+      return Number(row.n);
+    };
+    try {
+      return await counted();
+    } catch (error) {
+      if (!(error instanceof StoreError && error.kind === 'schema')) throw error;
+      await this.tables.repair(write.schema);
+      return counted();
+    }
+  }
+
+  async ping(): Promise<void> {
+    await attempt(async () => {
+      await this.connection.rows('SELECT 1', { timeoutMs: PING_TIMEOUT_MS });
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.connection.close();
+  }
+}
+
+function encode(write: SinkWrite): EncodedWrite {
+  try {
+    return encodeArrow(write);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new SinkError('content', error.message, { cause: error });
+  }
+}
+
+function supported(version: string): ServerVersion {
+  try {
+    return parseVersion(version);
+  } catch (error) {
+    throw new SinkError('retry', (error as RangeError).message, { cause: error });
+  }
+}
+
+async function attempt(action: () => Promise<void>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    throw toSinkError(error);
+  }
+}

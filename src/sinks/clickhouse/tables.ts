@@ -1,0 +1,89 @@
+/** Tables and views in the store: created once a schema version, again after the store says that they are gone. */
+import { createHash } from 'node:crypto';
+import { SinkError } from '../../core/sink';
+import type { TableSchema } from '../../core/table-schema';
+import type { Logger } from '../../telemetry';
+import type { Connection } from './connection';
+import { alterTable, createTable, createView, type DdlOptions, describeTable, objection, type StoredTable } from './ddl';
+import { StoreError } from './errors';
+import { qualified } from './sql';
+import type { View } from './view-parts';
+import { viewsOf } from './views';
+
+interface Ensured {
+  readonly version: number;
+  readonly done: Promise<void>;
+}
+
+/** Begins the comment of our views. */
+const MARK = 'thermocline';
+
+export class Tables {
+  private readonly ensured = new Map<string, Ensured>();
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly options: DdlOptions,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Resolves when the table has every column of the schema. Calls for one table run one after the other. */
+  ensure(schema: TableSchema): Promise<void> {
+    const before = this.ensured.get(schema.table);
+    if (before !== undefined && before.version >= schema.version) return before.done;
+    const done = (before?.done ?? Promise.resolve()).catch(() => undefined).then(() => this.create(schema));
+    const entry: Ensured = { version: schema.version, done };
+    this.ensured.set(schema.table, entry);
+    done.catch(() => {
+      if (this.ensured.get(schema.table) === entry) this.ensured.delete(schema.table);
+    });
+    return done;
+  }
+
+  /** Creates the table anew although it was there before. */
+  repair(schema: TableSchema): Promise<void> {
+    this.ensured.delete(schema.table);
+    return this.ensure(schema);
+  }
+
+  private async create(schema: TableSchema): Promise<void> {
+    await this.connection.command(this.createStatement(schema));
+    const stored = await this.describe(schema.table);
+    if (stored === undefined) throw new StoreError(`table ${schema.table} is missing after it was created`);
+    const problem = objection(schema, stored);
+    if (problem !== undefined) throw new SinkError('retry', problem);
+    for (const statement of alterTable(schema, stored, this.options)) await this.connection.command(statement);
+    for (const view of viewsOf(schema.table)) await this.ensureView(view, schema);
+  }
+
+  private createStatement(schema: TableSchema): string {
+    try {
+      return createTable(schema, this.options);
+    } catch (error) {
+      throw new SinkError('broken', `${schema.table} cannot be a clickhouse table`, { cause: error });
+    }
+  }
+
+  private async describe(name: string): Promise<StoredTable | undefined> {
+    const [stored] = await this.connection.rows<StoredTable>(describeTable(name, this.options));
+    return stored;
+  }
+
+  /** A view serves readers: one that cannot be made is reported and does not hold up rows. */
+  private async ensureView(view: View, schema: TableSchema): Promise<void> {
+    const select = view.select(qualified(this.options.database, schema.table));
+    const comment = `${MARK} ${createHash('sha256').update(select).digest('hex').slice(0, 16)}`;
+    try {
+      const stored = await this.describe(view.name);
+      if (stored?.comment === comment) return;
+      if (stored !== undefined && !(stored.engine === 'View' && stored.comment.startsWith(`${MARK} `))) {
+        this.logger.info({ view: view.name, engine: stored.engine }, 'a table with the name of a view is left as it is');
+        return;
+      }
+      await this.connection.command(createView(view.name, select, comment, this.options));
+    } catch (error) {
+      if (!(error instanceof StoreError && error.refused)) throw error;
+      this.logger.warn({ err: error, view: view.name }, 'cannot create a view');
+    }
+  }
+}
