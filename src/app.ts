@@ -4,21 +4,30 @@
  */
 import { join } from 'node:path';
 import { collectDefaultMetrics } from 'prom-client';
+import { GrpcListener } from './adapters/grpc-listener';
+import { HttpListener } from './adapters/http-listener';
+import { decodeLogs } from './adapters/otlp/decode-logs';
+import { decodeMetrics } from './adapters/otlp/decode-metrics';
+import { decodeTraces } from './adapters/otlp/decode-traces';
+import { OtlpGrpcAdapter } from './adapters/otlp/grpc-adapter';
+import { OtlpHttpAdapter } from './adapters/otlp/http-adapter';
+import { transcodeLogs, transcodeMetrics, transcodeTraces } from './adapters/otlp/json-to-protobuf';
+import { RestAdapter } from './adapters/rest/adapter';
 import { AdminServer } from './admin/server';
 import type { Config } from './config';
-import { type Lsn, lsn, type TableName } from './core/ids';
-import type { DeliveryProgress } from './core/ingest';
+import { type Lsn, lsn } from './core/ids';
 import { LIMITS } from './core/limits';
 import type { Sink } from './core/sink';
 import type { Tier } from './core/table-schema';
 import { EmbeddedClickHouse } from './embedded/clickhouse/launcher';
 import { EmbeddedPostgres } from './embedded/postgres';
 import { WalIngest } from './ingest/ingest';
+import type { SqlStore } from './query/answer';
 import { ClickHouseSql } from './query/cold';
 import { PostgresSql } from './query/hot';
-import type { SqlStore } from './query/answer';
 import { FileRegistry } from './registry/registry';
 import { ClickHouseSink } from './sinks/clickhouse/sink';
+import { ensureReaderRole } from './sinks/postgres/reader-role';
 import { PostgresSink } from './sinks/postgres/sink';
 import { type Logger, Telemetry } from './telemetry';
 import { Delivery } from './tiering/delivery';
@@ -34,7 +43,251 @@ export interface Addresses {
   readonly admin: string;
 }
 
+interface Stores {
+  readonly sinks: readonly Sink[];
+  readonly sql: Record<Tier, SqlStore | undefined>;
+}
+
 /** Longest wait for the stores before the server takes rows without them. */
 const STORES_WAIT_MS = 10_000;
+/** A batch must not wait for a client that closes slowly: listeners get this part of the grace period. */
+const LISTENERS_GRACE = 0.4;
 
-type StopStep = () => Promise<void>;
+const DECODERS = {
+  protobuf: { logs: decodeLogs, metrics: decodeMetrics, traces: decodeTraces },
+  json: { logs: transcodeLogs, metrics: transcodeMetrics, traces: transcodeTraces },
+};
+
+export class App {
+  private readonly telemetry = new Telemetry();
+  private readonly storage = new FileStorage();
+  private deliveries: Delivery[] = [];
+  private draining = false;
+  /** What was started, to be stopped from the last to the first. */
+  private readonly stops: (() => Promise<void>)[] = [];
+  private fail: (error: Error) => void = () => undefined;
+  /** Resolves with the reason when the server cannot go on and must end (fsync failed, damaged WAL). */
+  readonly failed = new Promise<Error>((resolve) => {
+    this.fail = resolve;
+  });
+
+  /** `progress` gets short texts for people while the server starts. */
+  constructor(
+    private readonly config: Config,
+    private readonly logger: Logger,
+    private readonly progress: (text: string) => void,
+  ) {
+    collectDefaultMetrics({ register: this.telemetry.registry });
+  }
+
+  /** Resolves when data is accepted. After a rejection `stop` must be called all the same. */
+  async start(): Promise<Addresses> {
+    const { config } = this;
+    const registry = await FileRegistry.open(config.data_dir);
+    const wal = await this.openWal();
+    const stores = config.sinks === 'none' ? { sinks: [], sql: { hot: undefined, cold: undefined } } : await this.openStores();
+    this.deliveries = stores.sinks.map((sink) => this.deliveryTo(sink, wal, registry));
+    for (const delivery of this.deliveries) {
+      await delivery.start();
+      this.stops.push(() => delivery.stop(config.shutdown_grace_ms * (1 - LISTENERS_GRACE)));
+    }
+    const ingest = new WalIngest({
+      wal,
+      route: createRouter(config.routing, (table) => registry.get(table)),
+      progress: { delivered: (tier, at, signal) => this.delivered(tier, at, signal) },
+      onDurable: (batches) => {
+        for (const delivery of this.deliveries) delivery.backlog.add(batches);
+        if (this.deliveries.length === 0) this.release(wal);
+      },
+      inFlightBytesMax: config.in_flight_bytes_max,
+      telemetry: this.telemetry,
+    });
+    await this.waitForStores();
+    const admin = await this.listenAdmin(registry, wal, ingest, stores);
+    return { ...(await this.listenIngest(ingest, registry)), admin };
+  }
+
+  private async openWal(): Promise<FileWal> {
+    const { config, telemetry, logger } = this;
+    this.progress('opening the write-ahead log');
+    const wal = await FileWal.open({
+      directory: join(config.data_dir, 'wal'),
+      segmentBytes: config.wal.segment_bytes,
+      frameBytesMax: LIMITS.walFrameBytesMax,
+      storage: this.storage,
+      clock: Date.now,
+      logger,
+      onFatal: (error) => this.fail(error),
+      onCommit: (commit) => {
+        telemetry.walFsyncSeconds.observe(commit.syncMs / 1_000);
+        telemetry.walCommitEntries.inc(commit.entries);
+      },
+    });
+    this.stops.push(() => wal.close());
+    return wal;
+  }
+
+  /** The sinks, on the given stores or on embedded ones, and the SQL readers beside them. */
+  private async openStores(): Promise<Stores> {
+    const { config, logger, telemetry } = this;
+    const limits = { rowsMax: config.query.rows_max, timeoutMs: config.query.timeout_ms };
+    const [postgres, clickhouse] = await Promise.all([this.postgresUrl(), this.clickhouseUrl()]);
+    const hot = new PostgresSink({ url: postgres, logger, telemetry });
+    const cold = new ClickHouseSink({ url: clickhouse, logger });
+    const reader = config.postgres_url === undefined ? await ensureReaderRole(postgres) : postgres;
+    const sql = { hot: new PostgresSql(reader, limits), cold: new ClickHouseSql(clickhouse, limits) };
+    this.stops.push(async () => {
+      await Promise.all([sql.hot.close(), sql.cold.close(), hot.stop(), cold.stop()]);
+    });
+    return { sinks: [hot, cold], sql };
+  }
+
+  private async postgresUrl(): Promise<string> {
+    const { config, logger } = this;
+    if (config.postgres_url !== undefined) return config.postgres_url;
+    this.progress('starting the embedded PostgreSQL (the first start makes the database, some seconds)');
+    const server = await EmbeddedPostgres.start({ dataDir: join(config.data_dir, 'postgres'), logger });
+    this.stops.push(() => server.stop());
+    return server.url;
+  }
+
+  private async clickhouseUrl(): Promise<string> {
+    const { config, logger } = this;
+    if (config.clickhouse_url !== undefined) return config.clickhouse_url;
+    this.progress('starting the embedded ClickHouse engine');
+    const server = await EmbeddedClickHouse.start({
+      dataDir: join(config.data_dir, 'clickhouse'),
+      host: '127.0.0.1',
+      port: 0,
+      logger,
+    });
+    this.stops.push(() => server.stop());
+    return server.url;
+  }
+
+  private deliveryTo(sink: Sink, wal: FileWal, registry: FileRegistry): Delivery {
+    const { config, telemetry, logger } = this;
+    return new Delivery({
+      wal,
+      sink,
+      states: new FileDeliveryStateStore({
+        directory: join(config.data_dir, 'wal'),
+        storage: this.storage,
+        walId: wal.walId,
+        onFatal: (error) => this.fail(error),
+      }),
+      schemaOf: (table) => registry.get(table),
+      tables: () => registry.list(),
+      rowsMax: config.delivery.rows_max,
+      bytesMax: config.delivery.bytes_max,
+      intervalMs: config.delivery.interval_ms,
+      telemetry,
+      logger,
+      onAdvance: () => this.release(wal),
+    });
+  }
+
+  /** Gives back the segments that no sink needs any more. */
+  private release(wal: FileWal): void {
+    const below =
+      this.deliveries.length === 0 ? wal.stats().durableLsn : Math.min(...this.deliveries.map((d) => d.releasableLsn));
+    wal.release(lsn(below)).catch((error: unknown) => this.logger.error({ err: error }, 'cannot release wal segments'));
+  }
+
+  private async delivered(tier: Tier, at: Lsn, signal: AbortSignal): Promise<void> {
+    await Promise.all(
+      this.deliveries.filter((delivery) => delivery.tier === tier).map((delivery) => delivery.delivered(at, signal)),
+    );
+  }
+
+  /** A while for the stores to be there with their tables; without them rows are taken all the same. */
+  private async waitForStores(): Promise<void> {
+    if (this.deliveries.length === 0) return;
+    this.progress('creating tables and views');
+    const ready = Promise.all(this.deliveries.map((delivery) => delivery.firstReady)).then(() => true);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), STORES_WAIT_MS);
+    });
+    if (!(await Promise.race([ready, late]))) this.progress('a store does not answer yet; rows are accepted and delivered later');
+    clearTimeout(timer);
+  }
+
+  private async listenAdmin(registry: FileRegistry, wal: FileWal, ingest: WalIngest, stores: Stores): Promise<string> {
+    const { config, telemetry, logger } = this;
+    const admin = new AdminServer({
+      host: config.host,
+      port: config.admin_port,
+      telemetry,
+      logger,
+      stores: stores.sql,
+      tables: () => registry.list(),
+      notReady: () => (this.draining ? 'shutting down' : ingest.accepting ? undefined : 'not accepting'),
+      sinks: () => Object.fromEntries(this.deliveries.map((delivery) => [delivery.tier, delivery.status()])),
+      refresh: () => this.refreshGauges(wal),
+    });
+    const address = await admin.start();
+    this.stops.push(() => admin.stop());
+    return address;
+  }
+
+  private async listenIngest(ingest: WalIngest, registry: FileRegistry): Promise<{ grpc: string; http: string }> {
+    const { config, telemetry, logger } = this;
+    const graceMs = config.shutdown_grace_ms * LISTENERS_GRACE;
+    const bodyBytesMax = config.request_bytes_max;
+    const http = new HttpListener({
+      host: config.host,
+      port: config.http_port,
+      adapters: [
+        new OtlpHttpAdapter({ ingest, decoders: DECODERS, telemetry, bodyBytesMax }),
+        new RestAdapter({ ingest, registry, telemetry, bodyBytesMax }),
+      ],
+      logger,
+      bodyBytesMax,
+    });
+    const grpc = new GrpcListener({
+      host: config.host,
+      port: config.grpc_port,
+      services: new OtlpGrpcAdapter({ ingest, decoders: DECODERS, telemetry }).services,
+      logger,
+      messageBytesMax: bodyBytesMax,
+    });
+    const addresses = { http: await http.start(), grpc: await grpc.start() };
+    grpc.setServing(true);
+    this.stops.push(async () => {
+      await Promise.all([http.stop(graceMs), grpc.stop(graceMs)]);
+      ingest.refuse('shutting down');
+    });
+    return addresses;
+  }
+
+  private refreshGauges(wal: FileWal): void {
+    const { telemetry } = this;
+    const { segments, sizeBytes } = wal.stats();
+    telemetry.walSegments.set(segments);
+    telemetry.walSizeBytes.set(sizeBytes);
+    for (const delivery of this.deliveries) {
+      const { tier } = delivery;
+      const { rows, bytes, ageSeconds } = delivery.status();
+      telemetry.walLagRows.set({ tier }, rows);
+      telemetry.walLagBytes.set({ tier }, bytes);
+      telemetry.walLagSeconds.set({ tier }, ageSeconds);
+    }
+  }
+
+  /**
+   * Stops accepting, finishes open requests, delivers what it can within the grace period, closes the rest. What is not delivered
+   * stays in the WAL. Every step is tried, the first error is thrown.
+   */
+  async stop(): Promise<void> {
+    this.draining = true;
+    let failure: unknown;
+    for (const step of this.stops.splice(0).reverse()) {
+      await step().catch((error: unknown) => {
+        this.logger.error({ err: error }, 'a part did not stop cleanly');
+        failure ??= error;
+      });
+    }
+    if (failure !== undefined) throw failure;
+  }
+}

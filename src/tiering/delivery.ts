@@ -8,7 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Lsn, lsn, type TableName } from '../core/ids';
 import { type Sink, SinkError } from '../core/sink';
-import type { TableSchema } from '../core/table-schema';
+import type { TableSchema, Tier } from '../core/table-schema';
 import type { DeliveryPlan, DeliveryState, DeliveryStateStore, PlanPart, Wal, WalEntry } from '../core/wal';
 import type { Logger, Telemetry } from '../telemetry';
 import { Backlog } from './backlog';
@@ -48,6 +48,7 @@ const PARTS_AT_ONCE = 2;
 
 export class Delivery {
   readonly backlog: Backlog;
+  readonly tier: Tier;
   private state: DeliveryState = { nextLsn: lsn(1), plan: undefined };
   private readonly stopping = new AbortController();
   private running: Promise<void> | undefined;
@@ -64,7 +65,8 @@ export class Delivery {
   });
 
   constructor(private readonly options: DeliveryOptions) {
-    this.backlog = new Backlog(options.sink.tier);
+    this.tier = options.sink.tier;
+    this.backlog = new Backlog(this.tier);
   }
 
   /** Loads the checkpoint and begins to deliver in the background. */
