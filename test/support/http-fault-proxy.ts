@@ -109,28 +109,17 @@ export class HttpFaultProxy {
 }
 
 function respond(fault: HttpFault, response: http.ServerResponse, answer: Answer): void {
-  switch (fault) {
-    case 'cut before answer':
-      response.destroy();
-      return;
-    case 'cut in answer':
-      response.writeHead(200, { 'content-length': String(answer.body.length + 10) });
-      response.write(answer.body, () => response.destroy());
-      if (answer.body.length === 0) response.flushHeaders();
-      if (answer.body.length === 0) setImmediate(() => response.destroy());
-      return;
-    case 'error after effect':
-      response.writeHead(500).end('upstream failed');
-      return;
-    case 'exception in body':
-      response.writeHead(200).end(EXCEPTION);
-      return;
-    case 'exception in header':
-      response.writeHead(200, { 'x-clickhouse-exception-code': '241' }).end(EXCEPTION);
-      return;
-    default: {
-      const { 'transfer-encoding': _chunked, connection: _connection, 'content-length': _length, ...headers } = answer.headers;
-      response.writeHead(answer.status, headers).end(answer.body);
-    }
+  if (fault === 'cut before answer') return void response.destroy();
+  if (fault === 'error after effect') return void response.writeHead(500).end('upstream failed');
+  if (fault === 'exception in body') return void response.writeHead(200).end(EXCEPTION);
+  if (fault === 'exception in header') {
+    return void response.writeHead(200, { 'x-clickhouse-exception-code': '241' }).end(EXCEPTION);
   }
+  if (fault === 'cut in answer') {
+    response.writeHead(200, { 'content-length': String(answer.body.length + 10) });
+    response.write(Buffer.concat([answer.body, Buffer.from('\n')]), () => response.destroy());
+    return;
+  }
+  const { 'transfer-encoding': _chunked, connection: _connection, 'content-length': _length, ...headers } = answer.headers;
+  response.writeHead(answer.status, headers).end(answer.body);
 }

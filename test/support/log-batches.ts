@@ -6,19 +6,28 @@ import { ATTRIBUTE_KIND } from '../../src/core/table-schema';
 
 export const utf8 = (values: readonly (string | null)[]): Data => {
   const builder = utf8Builder(values.length);
-  for (const value of values) value === null ? builder.appendNull() : builder.appendString(value);
+  for (const value of values) {
+    if (value === null) builder.appendNull();
+    else builder.appendString(value);
+  }
   return builder.finish();
 };
 
 export const int32 = (values: readonly (number | null)[]): Data => {
   const builder = NumberBuilder.int32(values.length);
-  for (const value of values) value === null ? builder.appendNull() : builder.append(value);
+  for (const value of values) {
+    if (value === null) builder.appendNull();
+    else builder.append(value);
+  }
   return builder.finish();
 };
 
 export const timestamps = (values: readonly (bigint | null)[]): Data => {
   const builder = timestampBuilder(values.length);
-  for (const value of values) value === null ? builder.appendNull() : builder.appendBigInt(value);
+  for (const value of values) {
+    if (value === null) builder.appendNull();
+    else builder.appendBigInt(value);
+  }
   return builder.finish();
 };
 

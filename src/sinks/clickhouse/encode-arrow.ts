@@ -10,7 +10,7 @@
  * - a null map or list would be read as whatever lies beneath it: it becomes an empty one.
  * Nulls of other columns are left to ClickHouse: null in a Nullable column, the default of the type in any other.
  */
-import { type Data, DataType, type Dictionary, Int32, makeData, Uint64 } from 'apache-arrow';
+import { type Data, DataType, Int32, makeData, Uint64, util } from 'apache-arrow';
 import { arrowType } from '../../columnar/arrow-type';
 import { mapData } from '../../columnar/attributes';
 import { dictionaryData } from '../../columnar/builders';
@@ -44,7 +44,7 @@ export function encodeArrow(write: Pick<SinkWrite, 'id' | 'schema' | 'batch'>): 
   const columns = batch.schema.fields.map(({ name }, i) => {
     const column = byName.get(name);
     if (column === undefined) throw new RangeError(`column ${name} is not in version ${schema.version} of ${schema.table}`);
-    return { name, data: encodeColumn(column, batch.data.children[i]!) };
+    return { name, data: encodeColumn(column, batch.data.children[i]) };
   });
   const time = columnData(batch, schema.timeColumn);
   if (time === undefined || time.nullCount > 0) throw new RangeError(`every row needs a value in ${schema.timeColumn}`);
@@ -60,7 +60,7 @@ const constant = (value: bigint, length: number): Data =>
   makeData({ type: new Uint64(), length, nullCount: 0, data: new BigUint64Array(length).fill(value) });
 
 function encodeColumn(column: ColumnSchema, data: Data): Data {
-  const type = DataType.isDictionary(data.type) ? (data.type as Dictionary).dictionary : data.type;
+  const type = DataType.isDictionary(data.type) ? data.type.dictionary : data.type;
   if (!fits(column, type)) throw new RangeError(`column ${column.name} holds ${type}, expected ${column.type}`);
   if (column.type === 'attributes') return encodeAttributes(data);
   if (!DataType.isDictionary(data.type)) return DataType.isList(data.type) ? emptyForNull(data) : data;
@@ -88,9 +88,9 @@ function fits(column: ColumnSchema, type: DataType): boolean {
 
 /** Equal but for what does not change a value: names and nullability of children, the time zone of a timestamp. */
 function sameType(expected: DataType, type: DataType): boolean {
-  if (DataType.isList(expected)) return DataType.isList(type) && sameType(expected.children[0]!.type, type.children[0]!.type);
+  if (DataType.isList(expected)) return DataType.isList(type) && sameType(expected.children[0].type, type.children[0].type);
   if (DataType.isTimestamp(expected)) return DataType.isTimestamp(type) && expected.unit === type.unit;
-  return expected.toString() === type.toString();
+  return util.compareTypes(expected, type);
 }
 
 /** The data without validity: every null list or map is empty. */
@@ -139,9 +139,9 @@ interface Entries {
 }
 
 function entriesOf(map: Data): Entries {
-  const [key, value] = map.children[0]!.children;
-  const at = value!.type.children.findIndex((field: { name: string }) => field.name === 'text');
-  const text = value!.children[at];
+  const [key, value] = map.children[0].children;
+  const at = value.type.children.findIndex((field: { name: string }) => field.name === 'text');
+  const text = value.children[at];
   if (key === undefined || text === undefined) throw new RangeError('attributes need a key and a value with a text');
   return { key, text };
 }

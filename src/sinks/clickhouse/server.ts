@@ -28,5 +28,5 @@ export function insertSettings(version: ServerVersion, token: string): ClickHous
     input_format_null_as_default: 1,
     // A view that fails must fail the insert: a silent gap would never be found.
     materialized_views_ignore_errors: 0,
-  } as ClickHouseSettings;
+  };
 }

@@ -1,7 +1,7 @@
 import { LOGS_EVENTS } from '../../../../src/core/builtin-tables';
 import type { TableName } from '../../../../src/core/ids';
 import { lsn, type WalId } from '../../../../src/core/ids';
-import type { TableSchema } from '../../../../src/core/table-schema';
+import type { ColumnType, TableSchema } from '../../../../src/core/table-schema';
 import { attemptToken, batchKey } from '../../../../src/sinks/clickhouse/batch-key';
 import { alterTable, columnType, createTable, objection, type StoredTable } from '../../../../src/sinks/clickhouse/ddl';
 import { identifier, literal } from '../../../../src/sinks/clickhouse/sql';
@@ -30,6 +30,9 @@ const stored = (change: Partial<StoredTable>): StoredTable => ({
   columns: ['at', 'we`ird', 'seen', '_batch_hi', '_batch_lo'],
   ...change,
 });
+
+const type = (of: ColumnType, lowCardinality = false): string =>
+  columnType({ name: 'c', type: of, nullable: true, lowCardinality }, 'at');
 
 describe('ClickHouse tables', () => {
   it('writes a table with its batch columns, day partitions and settings of rule C1', () => {
@@ -69,8 +72,6 @@ describe('ClickHouse tables', () => {
   });
 
   it('keeps presence of numbers and not of strings', () => {
-    const type = (of: 'string' | 'int64' | 'attributes' | 'list<string>', lowCardinality = false): string =>
-      columnType({ name: 'c', type: of, nullable: true, lowCardinality }, 'at');
     expect(type('int64')).toBe('Nullable(Int64)');
     expect(type('string')).toBe('String');
     expect(type('string', true)).toBe('LowCardinality(String)');

@@ -2,7 +2,7 @@
  * The recipe against a model of a ClickHouse table with tokens: whatever happens to requests, answers, tokens and the process
  * that delivers, the rows are there exactly once when a call has succeeded, and the rows of every call are whole or absent.
  */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { SinkError } from '../../../../src/core/sink';
 import { StoreError } from '../../../../src/sinks/clickhouse/errors';
 import { type BatchStore, deliverOnce } from '../../../../src/sinks/clickhouse/recipe';
