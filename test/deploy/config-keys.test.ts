@@ -70,10 +70,13 @@ describe('values.schema.json', () => {
     },
   );
 
-  it.each(leaves(schema).filter((leaf) => leaf.schema.enum))('lists for $path values that the server takes', ({ path, schema: leaf }) => {
-    for (const value of leaf.enum!) expect([value, accepts(path, value)]).toEqual([value, true]);
-    expect(accepts(path, 'no-such-value')).toBe(false);
-  });
+  it.each(leaves(schema).filter((leaf) => leaf.schema.enum))(
+    'lists for $path values that the server takes',
+    ({ path, schema: leaf }) => {
+      for (const value of leaf.enum!) expect([value, accepts(path, value)]).toEqual([value, true]);
+      expect(accepts(path, 'no-such-value')).toBe(false);
+    },
+  );
 });
 
 interface EnvVar {
@@ -85,14 +88,16 @@ interface EnvVar {
 /** What the server in the pod would read: the image's environment, then the manifest's with the Secret looked up. */
 function loadAsPod(manifests: readonly Manifest[]): Config {
   const find = (kind: string) => manifests.find((manifest) => manifest.kind === kind);
-  const secret = (find('Secret')?.['stringData'] ?? {}) as Record<string, string>;
-  const { template } = find('StatefulSet')?.['spec'] as { template: { spec: { containers: [{ env: EnvVar[] }] } } };
+  const secret = find('Secret');
+  const { template } = find('StatefulSet')!['spec'] as { template: { spec: { containers: [{ env: EnvVar[] }] } } };
+  const look = ({ value, valueFrom }: EnvVar) => {
+    if (valueFrom === undefined) return value;
+    const { name, key } = valueFrom.secretKeyRef;
+    return name === secret?.metadata.name ? (secret['stringData'] as Record<string, string>)[key] : `no Secret ${name}`;
+  };
   const environment: NodeJS.ProcessEnv = { THERMOCLINE_HOST: '0.0.0.0', THERMOCLINE_DATA_DIR: '/from/the/image' };
-  for (const { name, value, valueFrom } of template.spec.containers[0].env) {
-    if (valueFrom !== undefined) expect(valueFrom.secretKeyRef.name).toBe(find('Secret')?.metadata.name);
-    environment[name] = valueFrom === undefined ? value : secret[valueFrom.secretKeyRef.key];
-  }
-  const file = (find('ConfigMap')?.['data'] as Record<string, string>)['thermocline.yaml']!;
+  for (const variable of template.spec.containers[0].env) environment[variable.name] = look(variable);
+  const file = (find('ConfigMap')!['data'] as Record<string, string>)['thermocline.yaml'];
   expect(environment['THERMOCLINE_CONFIG']).toBe('/etc/thermocline/thermocline.yaml');
   return load(file, { ...environment, THERMOCLINE_CONFIG: '' });
 }

@@ -43,9 +43,20 @@ interface ServiceSpec {
 }
 
 const ofKind = (manifests: readonly Manifest[], kind: string) => manifests.filter((manifest) => manifest.kind === kind);
+// eslint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows what the kind holds
 const spec = <T>(manifest: Manifest | undefined) => manifest?.['spec'] as T;
 const statefulSet = (manifests: readonly Manifest[]) => spec<StatefulSetSpec>(ofKind(manifests, 'StatefulSet')[0]);
-const matches = (selector: Labels, labels: Labels = {}) => Object.entries(selector).every(([key, value]) => labels[key] === value);
+const matches = (selector: Labels, labels: Labels = {}) =>
+  Object.entries(selector).every(([key, value]) => labels[key] === value);
+
+const annotationsOf = (values: Values) => statefulSet(render(values)).template.metadata.annotations;
+const imageOf = (values: Values) => statefulSet(render(values)).template.spec.containers[0]['image'];
+/** The tier in which the smoke test would look. */
+const smokeTier = (config: Values) => {
+  const [pod] = ofKind(render({ ...STORES, config }), 'Pod');
+  const env = spec<{ containers: [{ env: { name: string; value: string }[] }] }>(pod).containers[0].env;
+  return env.find(({ name }) => name === 'TIER')?.value;
+};
 
 describe.each(EXAMPLES)('the chart with ci/$file', ({ values }) => {
   const manifests = render(values);
@@ -70,7 +81,9 @@ describe.each(EXAMPLES)('the chart with ci/$file', ({ values }) => {
       server.selector.matchLabels,
       ...ofKind(manifests, 'Service').map((service) => spec<ServiceSpec>(service).selector),
       ...ofKind(manifests, 'PodDisruptionBudget').map((budget) => spec<StatefulSetSpec>(budget).selector.matchLabels),
-      ...ofKind(manifests, 'NetworkPolicy').map((policy) => spec<{ podSelector: { matchLabels: Labels } }>(policy).podSelector.matchLabels),
+      ...ofKind(manifests, 'NetworkPolicy').map(
+        (policy) => spec<{ podSelector: { matchLabels: Labels } }>(policy).podSelector.matchLabels,
+      ),
     ];
     expect(selectors.length).toBeGreaterThanOrEqual(5);
     for (const selector of selectors) expect([matches(selector, pod), matches(selector, smoke)]).toEqual([true, false]);
@@ -104,7 +117,7 @@ describe.each(EXAMPLES)('the chart with ci/$file', ({ values }) => {
 
   it('carries a smoke test that Node can parse and that Kubernetes does not rewrite', () => {
     const [container] = spec<PodSpec>(ofKind(manifests, 'Pod')[0]).containers;
-    const script = container.args[0]!;
+    const script = container.args[0];
     expect(container.command).toEqual(['node', '-e']);
     expect(() => new Script(script)).not.toThrow();
     expect(script).not.toContain('$('); // Kubernetes would expand $(NAME)
@@ -118,15 +131,18 @@ describe('the chart', () => {
     expect(server.terminationGracePeriodSeconds).toBe(20 + 91 + 10);
     expect(server.containers[0].lifecycle?.preStop.exec.command.at(-1)).toBe('setTimeout(() => undefined, 20000)');
     expect(statefulSet(render(STORES)).template.spec.terminationGracePeriodSeconds).toBe(5 + 25 + 10);
-    expect(statefulSet(render({ ...STORES, terminationGracePeriodSeconds: 300 })).template.spec.terminationGracePeriodSeconds).toBe(300);
+    expect(
+      statefulSet(render({ ...STORES, terminationGracePeriodSeconds: 300 })).template.spec.terminationGracePeriodSeconds,
+    ).toBe(300);
   });
 
   it('restarts pods when the configuration or a store URL changes, and not otherwise', () => {
-    const annotations = (values: Values) => statefulSet(render(values)).template.metadata.annotations;
-    const base = annotations(STORES);
-    expect(annotations({ ...STORES, podDisruptionBudget: { enabled: false } })).toEqual(base);
-    expect(annotations({ ...STORES, config: { log_level: 'debug' } })['checksum/config']).not.toBe(base['checksum/config']);
-    expect(annotations({ ...STORES, clickhouse: { url: 'http://other:8123' } })['checksum/stores']).not.toBe(base['checksum/stores']);
+    const base = annotationsOf(STORES);
+    expect(annotationsOf({ ...STORES, podDisruptionBudget: { enabled: false } })).toEqual(base);
+    expect(annotationsOf({ ...STORES, config: { log_level: 'debug' } })['checksum/config']).not.toBe(base['checksum/config']);
+    expect(annotationsOf({ ...STORES, clickhouse: { url: 'http://other:8123' } })['checksum/stores']).not.toBe(
+      base['checksum/stores'],
+    );
   });
 
   it('keeps a URL with any character exactly as it was given', () => {
@@ -140,10 +156,9 @@ describe('the chart', () => {
   });
 
   it('uses the all-in-one image for embedded stores and the digest where one is given', () => {
-    const image = (values: Values) => statefulSet(render(values)).template.spec.containers[0]['image'];
-    expect(image(example('embedded'))).toBe('thermocline:0.1.0-all-in-one');
-    expect(image(STORES)).toBe('thermocline:0.1.0');
-    expect(image(example('ha'))).toMatch(/^images\.example\.com\/thermocline@sha256:/);
+    expect(imageOf(example('embedded'))).toBe('thermocline:0.1.0-all-in-one');
+    expect(imageOf(STORES)).toBe('thermocline:0.1.0');
+    expect(imageOf(example('ha'))).toMatch(/^images\.example\.com\/thermocline@sha256:/);
   });
 
   it('opens the data ports to the clients and the admin port to the admins of a network policy', () => {
@@ -162,15 +177,10 @@ describe('the chart', () => {
   });
 
   it('looks for the smoke row in the tier that logs are routed to', () => {
-    const tier = (config: Values) => {
-      const [pod] = ofKind(render({ ...STORES, config }), 'Pod');
-      const env = spec<{ containers: [{ env: { name: string; value: string }[] }] }>(pod).containers[0].env;
-      return env.find(({ name }) => name === 'TIER')?.value;
-    };
-    expect(tier({})).toBe('cold');
-    expect(tier({ routing: { logs: 'hot' } })).toBe('hot');
-    expect(tier({ routing: { logs: ['hot', 'cold'] } })).toBe('cold');
-    expect(tier({ sinks: 'none' })).toBe('none');
+    expect(smokeTier({})).toBe('cold');
+    expect(smokeTier({ routing: { logs: 'hot' } })).toBe('hot');
+    expect(smokeTier({ routing: { logs: ['hot', 'cold'] } })).toBe('cold');
+    expect(smokeTier({ sinks: 'none' })).toBe('none');
   });
 
   it('keeps names within what Kubernetes allows for a long release name', () => {
@@ -187,7 +197,11 @@ describe('the chart', () => {
     ['two embedded replicas', { embedded: { enabled: true }, replicas: 2 }, /allows one replica/],
     ['a grace period below the drain', { ...STORES, terminationGracePeriodSeconds: 39 }, /a drain may take 40 s/],
     ['the same port twice', { ...STORES, ports: { http: 4317 } }, /must differ/],
-    ['limits that contradict', { ...STORES, config: { in_flight_bytes_max: 1000, request_bytes_max: 2000 } }, /must not be below/],
+    [
+      'limits that contradict',
+      { ...STORES, config: { in_flight_bytes_max: 1000, request_bytes_max: 2000 } },
+      /must not be below/,
+    ],
     ['an unknown key', { ...STORES, replicaCount: 2 }, /replicaCount/],
     ['an unknown key of the configuration', { ...STORES, config: { wal: { segment_size: 1 } } }, /segment_size/],
     ['a key that the chart sets itself', { ...STORES, config: { grpc_port: 4317 } }, /grpc_port/],
@@ -204,7 +218,7 @@ describe('the chart', () => {
 describe('the check of unknown fields', () => {
   it('finds a misspelt field that the schemas accept', () => {
     const manifests = render(STORES);
-    const server = structuredClone(ofKind(manifests, 'StatefulSet')[0]!);
+    const server = structuredClone(ofKind(manifests, 'StatefulSet')[0]);
     (statefulSet([server]).template.spec as unknown as Values)['terminationGracePeriod'] = 1;
     checkTypes([server]);
     expect(unknownFields([server])).toMatch(/terminationGracePeriod.* does not exist in type 'IPodSpec'/);

