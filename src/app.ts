@@ -54,8 +54,9 @@ const STORES_WAIT_MS = 10_000;
 const LISTENERS_GRACE = 0.4;
 
 const DECODERS = {
-  protobuf: { logs: decodeLogs, metrics: decodeMetrics, traces: decodeTraces },
-  json: { logs: transcodeLogs, metrics: transcodeMetrics, traces: transcodeTraces },
+  logs: { decode: decodeLogs, transcode: transcodeLogs },
+  metrics: { decode: decodeMetrics, transcode: transcodeMetrics },
+  traces: { decode: decodeTraces, transcode: transcodeTraces },
 };
 
 export class App {
