@@ -61,7 +61,9 @@ export class SyncFailedError extends Error {
   }
 }
 
-const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : undefined);
+/** By shape, not by class: an error of node's own may come from another realm. */
+const codeOf = (error: unknown): unknown =>
+  typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
 
 /** The device or the quota is full: nothing is broken, and space may come back. */
 export function isNoSpace(error: unknown): boolean {

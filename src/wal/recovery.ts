@@ -27,12 +27,12 @@ import {
 } from './format';
 import { copyRange, removeIfThere, syncDirectory, syncFile, writeFully } from './io';
 import { Segment } from './segment';
-import { SPARE_FILE_NAME } from './segment-files';
+import { LARGE_FILE_NAME, SPARE_FILE_NAME } from './segment-files';
 import { readSeal, readSegmentHeader, type ScanItem, scanSegment } from './segment-scan';
 import type { Storage, StorageFile } from './storage';
 
 const RECOVERED_FILE_NAME = 'recovered.tmp';
-const TEMPORARY_FILES = [SPARE_FILE_NAME, RECOVERED_FILE_NAME, 'large.tmp'];
+const TEMPORARY_FILES = [SPARE_FILE_NAME, LARGE_FILE_NAME, RECOVERED_FILE_NAME];
 
 /** `all`: every checksum is checked before the start. `tail`: sealed segments by header and seal only, the rest when read. */
 export type VerifyMode = 'all' | 'tail';

@@ -17,6 +17,8 @@ import type { Storage, StorageFile } from './storage';
 
 /** The next segment while it is made; only a renamed file is part of the log. */
 export const SPARE_FILE_NAME = 'spare.tmp';
+/** The same for a segment that is made for one large entry. */
+export const LARGE_FILE_NAME = 'large.tmp';
 const ZEROS = Buffer.alloc(1024 * 1024);
 const FILL_WRITE_BYTES = 4 * ZEROS.length;
 /** Dirty bytes of a file in preparation, so that its sync never holds up a commit for long. */
@@ -28,6 +30,14 @@ export interface OpenSegment {
   readonly file: StorageFile;
   /** The file may grow up to here, seal included. */
   readonly capacityBytes: number;
+}
+
+interface NewSegment {
+  readonly walId: WalId;
+  readonly epoch: number;
+  readonly segmentNumber: number;
+  readonly base: number;
+  readonly frameBytes: number;
 }
 
 interface Spare {
@@ -53,7 +63,8 @@ export class SegmentFiles {
   private readonly options: SegmentFilesOptions;
   private readonly sparePath: string;
   private spare: Spare | undefined;
-  private preparing: Promise<void> | undefined;
+  /** Work on the spare file: one at a time, from the first byte until the file has its own name. Never rejects. */
+  private busy: Promise<void> | undefined;
 
   constructor(options: SegmentFilesOptions) {
     this.options = options;
@@ -62,22 +73,18 @@ export class SegmentFiles {
 
   /** Starts to make the spare file unless there is one. Want of space is tried again when the file is needed. */
   prepare(): void {
-    if (this.spare !== undefined || this.preparing !== undefined) return;
-    this.preparing = this.fill()
-      .catch((error: unknown) => {
-        if (isNoSpace(error)) this.options.logger.warn({ err: error }, 'no space for the next wal segment');
-        else this.options.onError(error);
-      })
-      .finally(() => {
-        this.preparing = undefined;
-      });
+    if (this.spare !== undefined || this.busy !== undefined) return;
+    this.exclusively(() => this.fill()).catch((error: unknown) => {
+      if (isNoSpace(error)) this.options.logger.warn({ err: error }, 'no space for the next wal segment');
+      else this.options.onError(error);
+    });
   }
 
   /** Takes the file of a released segment as the spare, durably. False when it cannot be used: the caller unlinks it then. */
   async recycle(segment: Segment): Promise<boolean> {
     const { storage, directory, segmentBytes } = this.options;
-    if (segment.fileBytes !== segmentBytes || this.spare !== undefined || this.preparing !== undefined) return false;
-    const take = async (): Promise<void> => {
+    if (segment.fileBytes !== segmentBytes || this.spare !== undefined || this.busy !== undefined) return false;
+    await this.exclusively(async () => {
       const file = await storage.open(segment.path, 'write');
       try {
         await storage.rename(segment.path, this.sparePath);
@@ -87,14 +94,7 @@ export class SegmentFiles {
       } finally {
         if (this.spare === undefined) await file.close();
       }
-    };
-    const taking = take();
-    this.preparing = taking
-      .catch(() => undefined)
-      .finally(() => {
-        this.preparing = undefined;
-      });
-    await taking;
+    });
     return true;
   }
 
@@ -103,17 +103,36 @@ export class SegmentFiles {
    * frame to go into it; one that is larger than a segment gets a file of its own size.
    * Throws NoSpaceError (or ENOSPC of the device) when there is no room; nothing of the log has changed then.
    */
-  async create(options: {
-    walId: WalId;
-    epoch: number;
-    segmentNumber: number;
-    base: number;
-    frameBytes: number;
-  }): Promise<OpenSegment> {
+  async create(options: NewSegment): Promise<OpenSegment> {
+    while (this.busy !== undefined) await this.busy;
+    return await this.exclusively(() => this.createAlone(options));
+  }
+
+  /** Waits for work in the background and removes the spare file. */
+  async close(): Promise<void> {
+    while (this.busy !== undefined) await this.busy;
+    if (this.spare === undefined) return;
+    await this.spare.file.close();
+    this.spare = undefined;
+    await removeIfThere(this.options.storage, this.sparePath);
+  }
+
+  private exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const running = work();
+    this.busy = running
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .finally(() => (this.busy = undefined));
+    return running;
+  }
+
+  private async createAlone(options: NewSegment): Promise<OpenSegment> {
     const { storage, directory, segmentBytes } = this.options;
     const neededBytes = SEGMENT_HEADER_BYTES + options.frameBytes + SEAL_BYTES;
     const isLarge = neededBytes > segmentBytes;
-    const temporary = isLarge ? path.join(directory, 'large.tmp') : this.sparePath;
+    const temporary = isLarge ? path.join(directory, LARGE_FILE_NAME) : this.sparePath;
     const spare = isLarge ? await this.makeLarge(temporary, neededBytes) : await this.takeSpare();
     try {
       const header: SegmentHeader = {
@@ -139,17 +158,7 @@ export class SegmentFiles {
     }
   }
 
-  /** Waits for work in the background and removes the spare file. */
-  async close(): Promise<void> {
-    await this.preparing;
-    if (this.spare === undefined) return;
-    await this.spare.file.close();
-    this.spare = undefined;
-    await removeIfThere(this.options.storage, this.sparePath);
-  }
-
   private async takeSpare(): Promise<Spare> {
-    await this.preparing;
     if (this.spare === undefined) await this.fill();
     const { spare } = this;
     if (spare === undefined) throw new Error('the spare segment is gone');

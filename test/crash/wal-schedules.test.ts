@@ -15,7 +15,7 @@ const DIRECTORY = '/disk/wal';
 
 type Step =
   | { readonly do: 'append'; readonly sizes: readonly number[]; readonly wait: boolean }
-  | { readonly do: 'release'; readonly part: number }
+  | { readonly do: 'release'; readonly part: number; readonly wait: boolean }
   | { readonly do: 'read'; readonly bytesMax: number }
   | { readonly do: 'fault'; readonly fault: 'sync' | 'space' | 'short'; readonly after: number }
   | { readonly do: 'crash'; readonly kind: CrashKind; readonly after: number | undefined }
@@ -33,7 +33,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       wait: fc.boolean(),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('release' as const), part: fc.double({ min: 0, max: 1, noNaN: true }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('release' as const),
+      part: fc.double({ min: 0, max: 1, noNaN: true }),
+      wait: fc.boolean(),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('read' as const), bytesMax: fc.integer({ min: 1, max: 9000 }) }) },
   {
     weight: 2,
@@ -82,7 +89,7 @@ class Model {
 
   async run(each: Step): Promise<void> {
     if (each.do === 'append') await this.append(each.sizes, each.wait);
-    else if (each.do === 'release') await this.release(each.part);
+    else if (each.do === 'release') await this.release(each.part, each.wait);
     else if (each.do === 'read') await this.read(each.bytesMax);
     else if (each.do === 'fault') this.fault(each.fault, each.after);
     else if (each.do === 'crash') await this.crash(each.kind, each.after);
@@ -133,13 +140,14 @@ class Model {
     this.open = [];
   }
 
-  private async release(part: number): Promise<void> {
+  private async release(part: number, wait: boolean): Promise<void> {
     const wal = await this.startOrSkip();
     if (wal === undefined) return;
     const { firstLsn, durableLsn } = wal.stats();
     const below = Math.floor(firstLsn + part * (durableLsn + 1 - firstLsn));
     this.releasedBelow = Math.max(this.releasedBelow, below);
-    await wal.release(lsn(below)).catch(() => undefined);
+    this.open.push(wal.release(lsn(below)).catch(() => undefined));
+    if (wait) await this.settle();
   }
 
   private async read(bytesMax: number): Promise<void> {

@@ -1,0 +1,111 @@
+import { lsn, type TableName, type WalId } from '../../../src/core/ids';
+import type { DeliveryState } from '../../../src/core/wal';
+import { FileDeliveryStateStore } from '../../../src/wal/delivery-state';
+import { WalCorruptError, WalVersionError } from '../../../src/wal/errors';
+import { SimulatedDisk } from '../../support/simulated-disk';
+
+const directory = '/wal';
+const walId = 'a'.repeat(32) as WalId;
+const FILE = '/wal/delivery-cold.state';
+
+const state = (next: number): DeliveryState => ({
+  nextLsn: lsn(next),
+  plan: {
+    fromLsn: lsn(next),
+    toLsn: lsn(next + 4),
+    parts: [
+      { table: 'logs_events' as TableName, partition: '20260102', rows: 17, done: true },
+      { table: 'logs_events' as TableName, partition: '', rows: 3, done: false },
+    ],
+  },
+});
+
+const storeOn = (disk: SimulatedDisk, id = walId): FileDeliveryStateStore =>
+  new FileDeliveryStateStore({ storage: disk.mount(), directory, walId: id });
+
+test('a saved state loads again with its plan, each tier its own, and an unknown tier is undefined', async () => {
+  const disk = new SimulatedDisk();
+  await storeOn(disk).save('cold', state(5));
+  await storeOn(disk).save('hot', { nextLsn: lsn(9), plan: undefined });
+  expect(await storeOn(disk).load('cold')).toEqual(state(5));
+  expect(await storeOn(disk).load('hot')).toEqual({ nextLsn: 9, plan: undefined });
+  expect(await storeOn(new SimulatedDisk()).load('hot')).toBeUndefined();
+});
+
+test('a state is durable when save resolves, and a crash at any operation leaves the old or the new one', async () => {
+  for (let crashIn = 0; crashIn < 12; crashIn++) {
+    for (let luck = 0; luck < 10; luck++) {
+      let draw = luck * 7 + crashIn;
+      const disk = new SimulatedDisk(() => ((draw = (draw * 16807 + 11) % 2147483647) % 1000) / 1000);
+      await storeOn(disk).save('cold', state(1));
+      disk.faults.crashIn = crashIn;
+      const isSaved = await storeOn(disk)
+        .save('cold', state(2))
+        .then(
+          () => true,
+          () => false,
+        );
+      disk.crash('power');
+      const found = await storeOn(disk).load('cold');
+      if (isSaved) expect(found).toEqual(state(2));
+      else expect([1, 2]).toContain(Number(found?.nextLsn));
+      await storeOn(disk).save('cold', state(3));
+      expect(await storeOn(disk).load('cold')).toEqual(state(3));
+    }
+  }
+});
+
+test('saves of one tier keep their order and take the state as it is at the call', async () => {
+  const disk = new SimulatedDisk();
+  const store = storeOn(disk);
+  const moving = state(1);
+  const saves = [store.save('cold', moving)];
+  moving.nextLsn = lsn(2);
+  saves.push(store.save('cold', moving), store.save('cold', state(3)));
+  await Promise.all(saves);
+  expect(await storeOn(disk).load('cold')).toEqual(state(3));
+});
+
+test('the position never goes back', async () => {
+  const store = storeOn(new SimulatedDisk());
+  await store.save('cold', state(5));
+  await expect(store.save('cold', state(4))).rejects.toThrow(/cannot go back from lsn 5 to 4/);
+  await store.save('cold', state(5));
+});
+
+test('every changed byte and every cut of a checkpoint is an error with clear text', async () => {
+  const disk = new SimulatedDisk();
+  await storeOn(disk).save('cold', state(5));
+  const bytes = disk.peek(FILE);
+  for (let at = 0; at < bytes.length; at++) {
+    const changed = Buffer.from(bytes);
+    changed[at] ^= 1;
+    disk.poke(FILE, changed);
+    await expect(storeOn(disk).load('cold')).rejects.toThrow(/delivery-cold\.state (is damaged|has wal format version)/);
+    disk.poke(FILE, bytes.subarray(0, at));
+    await expect(storeOn(disk).load('cold')).rejects.toThrow(WalCorruptError);
+  }
+});
+
+test('a checkpoint of another wal and one of an unknown version are refused', async () => {
+  const disk = new SimulatedDisk();
+  await storeOn(disk).save('cold', state(5));
+  await expect(storeOn(disk, 'b'.repeat(32) as WalId).load('cold')).rejects.toThrow(/belongs to wal a{32}/);
+  disk.poke(FILE, Buffer.from(disk.peek(FILE).toString().replace('delivery 1 ', 'delivery 2 ')));
+  await expect(storeOn(disk).load('cold')).rejects.toThrow(WalVersionError);
+});
+
+test('a full device leaves the last state in force, a failed sync is fatal', async () => {
+  const disk = new SimulatedDisk();
+  const fatal: Error[] = [];
+  const store = new FileDeliveryStateStore({ storage: disk.mount(), directory, walId, onFatal: (error) => fatal.push(error) });
+  await store.save('cold', state(1));
+  disk.faults.capacityBytes = disk.usedBytes;
+  await expect(store.save('cold', state(2))).rejects.toMatchObject({ code: 'ENOSPC' });
+  expect(await store.load('cold')).toEqual(state(1));
+  expect(fatal).toEqual([]);
+  disk.faults.capacityBytes = Number.POSITIVE_INFINITY;
+  disk.faults.failSyncIn = 0;
+  await expect(store.save('cold', state(2))).rejects.toThrow(/sync of/);
+  expect(fatal).toHaveLength(1);
+});
