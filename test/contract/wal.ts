@@ -96,8 +96,8 @@ export function registerWalContractTests(name: string, make: () => Promise<WalSu
         }
       };
       const write = async (): Promise<void> => {
-        for (let seed = 1; seed <= total; ) {
-          const group = Array.from({ length: 7 }, () => seed++).filter((each) => each <= total);
+        for (let seed = 1; seed <= total; seed += 6) {
+          const group = Array.from({ length: 6 }, (_, index) => seed + index);
           await Promise.all(group.map((each) => wal.append([walBatch(each, (each * 13) % 900)])));
         }
       };

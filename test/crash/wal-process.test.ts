@@ -10,6 +10,7 @@ import * as path from 'node:path';
 import { lsn } from '../../src/core/ids';
 import { WalLockedError } from '../../src/wal/errors';
 import { FileStorage } from '../../src/wal/file-storage';
+import type { FileWal } from '../../src/wal/file-wal';
 import { fingerprint, openWal, readAll, walBatch } from '../support/wal-fixtures';
 
 const KILLS = 20;
@@ -39,11 +40,11 @@ function startChild(firstSeed: number): Child {
   });
   let output = '';
   let lineCount = 0;
-  let onLine = (): void => undefined;
+  let onLine: (() => void) | undefined;
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
     lineCount += text.split('\n').length - 1;
-    onLine();
+    onLine?.();
   });
   return {
     process: child,
@@ -56,6 +57,8 @@ function startChild(firstSeed: number): Child {
       }),
   };
 }
+
+const openShared = (): Promise<FileWal> => openWal(new FileStorage(), path.join(directory, 'wal'), { segmentBytes: 64 * 1024 });
 
 async function kill(child: Child): Promise<void> {
   const ended = once(child.process.stdout ?? child.process, 'close');
@@ -77,30 +80,29 @@ test(`${KILLS} times kill -9 during appends: every acknowledged entry is there o
       seed = Math.max(seed, mine + 100);
     }
   }
-  const wal = await openWal(new FileStorage(), path.join(directory, 'wal'), { segmentBytes: 64 * 1024 });
+  const wal = await openShared();
   const { firstLsn, durableLsn } = wal.stats();
   const entries = await readAll(wal, firstLsn, 1 << 20);
   expect(entries.map((entry) => Number(entry.lsn))).toEqual(entries.map((_, index) => firstLsn + index));
   expect(durableLsn).toBeGreaterThanOrEqual(Math.max(...acked.keys()));
   expect(acked.size).toBeGreaterThan(KILLS);
-  for (const entry of entries) {
-    const print = acked.get(entry.lsn);
-    if (print !== undefined) expect(fingerprint(entry.batches)).toBe(print);
-  }
-  const missing = [...acked.keys()].filter((at) => at >= firstLsn && at > durableLsn);
-  expect(missing).toEqual([]);
+  // Of what was acknowledged, everything that was not released; an entry that was never acknowledged may be there too.
+  const kept = [...acked.keys()].filter((at) => at >= firstLsn);
+  const found = new Map(entries.map((entry) => [Number(entry.lsn), fingerprint(entry.batches)]));
+  expect(kept.filter((at) => found.get(at) !== acked.get(at))).toEqual([]);
+  expect(kept.length).toBeGreaterThan(100);
   await wal.close();
 }, 120_000);
 
 test('a second process on the directory is refused, the first goes on, and kill -9 gives the lock back', async () => {
   const child = startChild(1);
   await child.until(2);
-  const open = () => openWal(new FileStorage(), path.join(directory, 'wal'), { segmentBytes: 64 * 1024 });
-  await expect(open()).rejects.toThrow(WalLockedError);
-  await expect(open()).rejects.toThrow(/in use by another process/);
+  const failure = await openShared().catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(WalLockedError);
+  expect(String(failure)).toMatch(/in use by another process/);
   await child.until(child.lines().length + 5);
   await kill(child);
-  const wal = await open();
+  const wal = await openShared();
   expect(wal.stats().durableLsn).toBeGreaterThan(0);
   await wal.close();
 });

@@ -207,7 +207,7 @@ export class SimulatedDisk {
   /** Lets some time pass, then has the effect of an operation, unless the hour of the machine has come. */
   async step<T>(life: number, effect: () => T): Promise<T> {
     const turns = Math.floor(this.random() * 3);
-    for (let turn = 0; turn <= turns; turn++) await null;
+    for (let turn = 0; turn <= turns; turn++) await Promise.resolve();
     if (life !== this.life || this.isDown) throw failure('EIO');
     if (this.faults.crashIn !== undefined && this.faults.crashIn-- <= 0) {
       this.isDown = true;
@@ -297,7 +297,7 @@ class SimulatedFile implements StorageFile {
   }
 
   async close(): Promise<void> {
-    await null;
+    await Promise.resolve();
   }
 }
 

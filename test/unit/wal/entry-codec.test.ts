@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { IngestError } from '../../../src/core/errors';
 import type { TableName } from '../../../src/core/ids';
 import type { WalBatch } from '../../../src/core/wal';
@@ -64,15 +64,16 @@ test('no random bytes crash the decoder', () => {
   );
 });
 
+const code = (batches: WalBatch[], limit = BYTES_MAX): string => {
+  try {
+    encodeEntry(batches, limit);
+    return 'accepted';
+  } catch (error) {
+    return error instanceof IngestError ? error.code : 'other';
+  }
+};
+
 test('an entry above the limit is payload_too_large, what the caller must not send is internal', () => {
-  const code = (batches: WalBatch[], limit = BYTES_MAX): string => {
-    try {
-      encodeEntry(batches, limit);
-      return 'accepted';
-    } catch (error) {
-      return error instanceof IngestError ? error.code : 'other';
-    }
-  };
   const one = walBatch(1, 100);
   expect(code([walBatch(1, 2000)], 1000)).toBe('payload_too_large');
   expect(code([])).toBe('internal');

@@ -31,7 +31,7 @@ async function imageOf(count: number, size: number, end: 'crash' | 'close' = 'cr
   }
   // Seals of full segments are written behind the appends: wait for a commit that cannot be before them.
   if (end === 'close') await wal.close();
-  else for (let turn = 0; turn < 200; turn++) await null;
+  else for (let turn = 0; turn < 200; turn++) await Promise.resolve();
   return { files: new Map(disk.files().map((file) => [file, disk.peek(file)])), prints };
 }
 
