@@ -10,23 +10,27 @@ const VALUE_TYPE = new Struct<{ kind: Uint8; text: Utf8 }>([
 
 /**
  * Rows of attributes: Map<Dictionary<Int32, Utf8>, Struct<kind: Uint8, text: Utf8>>.
- * Write an entry with `key`, its text through `text`, then `endEntry(kind)`; close the row with `endRow`.
- * A key that comes twice in a row keeps its last value, in the place of the first (OTLP: keys must be unique).
+ * Write an entry with `key`, its text through `text`, then `endEntry(kind)`; close the row with `endRow` or take it back
+ * with `dropRow`. A key that comes twice in a row keeps its last value, in the place of the first (OTLP: keys must be
+ * unique).
  */
 export class AttributesBuilder implements ColumnBuilder {
   length = 0;
+  /** A row without attributes is an empty map. */
+  readonly nullCount = 0;
   /** Text of the values; write the value's bytes here, `endEntry` closes it. */
-  readonly text = utf8Builder(64, 4096);
+  readonly text = utf8Builder(64, 1024);
   readonly keys: Interner;
   private entries = 0;
   private offsets: Int32Array;
   private keyIds = new Int32Array(64);
   private kinds = new Uint8Array(64);
-  /** Row (plus one) in which a key was last seen, by key id. */
-  private lastRow = new Int32Array(64);
+  /** By key id: the row in which the key was last seen. Rows are told apart by `stamp`, which also counts dropped rows. */
+  private lastSeen = new Int32Array(64);
+  private stamp = 1;
   private repeated = false;
 
-  constructor(distinctKeysMax: number, capacity = 16) {
+  constructor(distinctKeysMax?: number, capacity = 16) {
     this.keys = new Interner(distinctKeysMax);
     this.offsets = new Int32Array(capacity + 1);
   }
@@ -34,14 +38,9 @@ export class AttributesBuilder implements ColumnBuilder {
   /** Starts an entry with an interned key (`keys.intern`). */
   key(id: number): void {
     if (this.entries === this.keyIds.length) this.growEntries();
-    if (id >= this.lastRow.length) {
-      const grown = new Int32Array(capacityFor(this.lastRow.length, id + 1));
-      grown.set(this.lastRow);
-      this.lastRow = grown;
-    }
-    const row = this.length + 1;
-    if (this.lastRow[id] === row) this.repeated = true;
-    else this.lastRow[id] = row;
+    if (id >= this.lastSeen.length) this.growLastSeen(id);
+    if (this.lastSeen[id] === this.stamp) this.repeated = true;
+    else this.lastSeen[id] = this.stamp;
     this.keyIds[this.entries] = id;
   }
 
@@ -53,17 +52,51 @@ export class AttributesBuilder implements ColumnBuilder {
 
   endRow(): void {
     if (this.repeated) this.dropRepeated();
-    if (this.length + 2 > this.offsets.length) {
-      const grown = new Int32Array(capacityFor(this.offsets.length, this.length + 2));
-      grown.set(this.offsets);
-      this.offsets = grown;
-    }
+    if (this.length + 2 > this.offsets.length) this.growOffsets();
     this.offsets[++this.length] = this.entries;
+    this.stamp++;
+  }
+
+  /** Forgets the entries of the open row. */
+  dropRow(): void {
+    this.entries = this.offsets[this.length];
+    this.text.truncate(this.entries);
+    this.repeated = false;
+    this.stamp++;
+  }
+
+  /** Entries of the open row so far. */
+  get openEntries(): number {
+    return this.entries - this.offsets[this.length];
+  }
+
+  /** Will `endRow` throw away the earlier values of a repeated key? */
+  get hasRepeated(): boolean {
+    return this.repeated;
+  }
+
+  /** Position in `text` of the first entry of the open row. */
+  get openStart(): number {
+    return this.offsets[this.length];
+  }
+
+  /** The text of `key` in a closed row, or undefined when the row does not have it. */
+  find(row: number, key: Uint8Array): Uint8Array | undefined {
+    for (let entry = this.offsets[row]; entry < this.offsets[row + 1]; entry++) {
+      if (this.keys.equals(this.keyIds[entry], key, 0, key.length)) return this.text.valueAt(entry);
+    }
+    return undefined;
   }
 
   /** A row without attributes: an empty map, not a null. */
   appendNull(): void {
     this.endRow();
+  }
+
+  private growOffsets(): void {
+    const grown = new Int32Array(capacityFor(this.offsets.length, this.length + 2));
+    grown.set(this.offsets);
+    this.offsets = grown;
   }
 
   private growEntries(): void {
@@ -75,21 +108,31 @@ export class AttributesBuilder implements ColumnBuilder {
     this.kinds = kinds;
   }
 
-  /** Rewrites the open row with one entry per key. Rare, so it may make objects. */
+  private growLastSeen(id: number): void {
+    const grown = new Int32Array(capacityFor(this.lastSeen.length, id + 1));
+    grown.set(this.lastSeen);
+    this.lastSeen = grown;
+  }
+
+  /** Rewrites the open row: one entry per key, the value of its last entry in the place of its first. */
   private dropRepeated(): void {
     this.repeated = false;
     const first = this.offsets[this.length];
-    const last = new Map<number, { kind: number; text: Uint8Array }>();
+    const order = new Int32Array(this.entries - first);
+    let kept = 0;
     for (let entry = first; entry < this.entries; entry++) {
-      last.set(this.keyIds[entry], { kind: this.kinds[entry], text: this.text.valueAt(entry).slice() });
+      const id = this.keyIds[entry];
+      // A key met before has its place, negated, where the row's stamp was.
+      if (this.lastSeen[id] === this.stamp) this.lastSeen[id] = -++kept;
+      order[-this.lastSeen[id] - 1] = entry;
     }
-    this.text.truncate(first);
-    this.entries = first;
-    for (const [id, { kind, text }] of last) {
-      this.keyIds[this.entries] = id;
-      this.text.write(text, 0, text.length);
-      this.endEntry(kind);
-    }
+    const last = order.subarray(0, kept);
+    const keyIds = last.map((entry) => this.keyIds[entry]);
+    const kinds = Uint8Array.from(last, (entry) => this.kinds[entry]);
+    this.keyIds.set(keyIds, first);
+    this.kinds.set(kinds, first);
+    this.text.rearrange(first, last);
+    this.entries = first + kept;
   }
 
   finish(): Data {

@@ -3,28 +3,35 @@
  * A builder is used once: append values, call `finish()`, throw it away; the Arrow data views its buffers.
  * Nothing here makes an object or a string per value. Validity bitmaps exist only in columns that have a null.
  */
+import { isAscii, isUtf8 } from 'node:buffer';
 import {
   Binary,
   Bool,
   type Data,
   type DataType,
+  DateDay,
   Dictionary,
   Field,
+  Float32,
   Float64,
+  Int16,
   Int32,
   Int64,
   List,
   makeData,
   TimestampNanosecond,
+  Uint8,
   Uint32,
   Uint64,
   Utf8,
   Vector,
 } from 'apache-arrow';
+import { LIMITS } from '../core/limits';
 
 /** A column under construction. */
 export interface ColumnBuilder {
   readonly length: number;
+  readonly nullCount: number;
   appendNull(): void;
   finish(): Data;
 }
@@ -36,8 +43,17 @@ export function capacityFor(current: number, needed: number): number {
   return capacity;
 }
 
+/** A column that cannot be stored: the rows of one request must fit into one WAL frame. */
+export class ColumnFullError extends RangeError {
+  constructor() {
+    super(`a column holds at most ${LIMITS.walFrameBytesMax} bytes`);
+    this.name = 'ColumnFullError';
+  }
+}
+
 export function growBytes(bytes: Uint8Array<ArrayBuffer>, needed: number): Uint8Array<ArrayBuffer> {
   if (needed <= bytes.length) return bytes;
+  if (needed > LIMITS.walFrameBytesMax) throw new ColumnFullError();
   const grown = new Uint8Array(capacityFor(bytes.length, needed));
   grown.set(bytes);
   return grown;
@@ -105,12 +121,22 @@ export class Int64Builder implements ColumnBuilder {
     this.append(Number(BigInt.asUintN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
   }
 
+  get nullCount(): number {
+    return this.validity.nullCount;
+  }
+
   appendNull(): void {
     this.validity.setNull(this.length);
     this.append(0, 0);
   }
 
+  /** Forgets the values from `length` on; they must not be null. */
+  truncate(length: number): void {
+    this.length = length;
+  }
+
   private grow(): void {
+    if (this.halves.byteLength * 2 > LIMITS.walFrameBytesMax) throw new ColumnFullError();
     const grown = new Uint32Array(capacityFor(this.halves.length, this.length * 2 + 2));
     grown.set(this.halves);
     this.halves = grown;
@@ -133,7 +159,7 @@ export const timestampBuilder = (capacity?: number): Int64Builder => new Int64Bu
 export const int64Builder = (capacity?: number): Int64Builder => new Int64Builder(new Int64(), capacity);
 export const uint64Builder = (capacity?: number): Int64Builder => new Int64Builder(new Uint64(), capacity);
 
-type NumberArray = Float64Array | Int32Array | Uint32Array;
+type NumberArray = Float64Array | Float32Array | Int32Array | Uint32Array | Int16Array | Uint8Array;
 
 /** Columns of numbers that JavaScript holds exactly. */
 export class NumberBuilder<A extends NumberArray> implements ColumnBuilder {
@@ -158,6 +184,23 @@ export class NumberBuilder<A extends NumberArray> implements ColumnBuilder {
     return new NumberBuilder(new Uint32(), (n) => new Uint32Array(n), new Uint32Array(capacity));
   }
 
+  static float32(capacity = 16): NumberBuilder<Float32Array> {
+    return new NumberBuilder(new Float32(), (n) => new Float32Array(n), new Float32Array(capacity));
+  }
+
+  static int16(capacity = 16): NumberBuilder<Int16Array> {
+    return new NumberBuilder(new Int16(), (n) => new Int16Array(n), new Int16Array(capacity));
+  }
+
+  static uint8(capacity = 16): NumberBuilder<Uint8Array> {
+    return new NumberBuilder(new Uint8(), (n) => new Uint8Array(n), new Uint8Array(capacity));
+  }
+
+  /** Days since 1970. */
+  static date(capacity = 16): NumberBuilder<Int32Array> {
+    return new NumberBuilder(new DateDay(), (n) => new Int32Array(n), new Int32Array(capacity));
+  }
+
   append(value: number): void {
     if (this.length === this.values.length) {
       const grown = this.make(capacityFor(this.values.length, this.length + 1));
@@ -167,9 +210,39 @@ export class NumberBuilder<A extends NumberArray> implements ColumnBuilder {
     this.values[this.length++] = value;
   }
 
+  /** Appends the same value `count` times. */
+  appendRun(value: number, count: number): void {
+    const end = this.length + count;
+    if (end > this.values.length) {
+      const grown = this.make(capacityFor(this.values.length, end));
+      grown.set(this.values);
+      this.values = grown;
+    }
+    this.values.fill(value, this.length, end);
+    this.length = end;
+  }
+
+  valueAt(index: number): number {
+    return this.values[index];
+  }
+
+  /** Forgets the values from `length` on; they must not be null. */
+  truncate(length: number): void {
+    this.length = length;
+  }
+
+  get nullCount(): number {
+    return this.validity.nullCount;
+  }
+
   appendNull(): void {
     this.validity.setNull(this.length);
     this.append(0);
+  }
+
+  appendNulls(count: number): void {
+    for (let i = 0; i < count; i++) this.validity.setNull(this.length + i);
+    this.appendRun(0, count);
   }
 
   finish(): Data {
@@ -193,6 +266,10 @@ export class BoolBuilder implements ColumnBuilder {
     this.bits = growBytes(this.bits, byte + 1);
     if (value) this.bits[byte] |= 1 << (this.length & 7);
     this.length++;
+  }
+
+  get nullCount(): number {
+    return this.validity.nullCount;
   }
 
   appendNull(): void {
@@ -284,7 +361,6 @@ export class BytesBuilder implements ColumnBuilder {
   }
 
   endValue(): void {
-    if (this.used > 0x7fffffff) throw new RangeError('a column of variable-length values holds at most 2 GiB');
     if (this.length + 2 > this.offsets.length) {
       const grown = new Int32Array(capacityFor(this.offsets.length, this.length + 2));
       grown.set(this.offsets);
@@ -309,9 +385,32 @@ export class BytesBuilder implements ColumnBuilder {
     this.used = this.offsets[length]!;
   }
 
+  /** Replaces the values from `first` on by those of them whose positions are given. */
+  rearrange(first: number, positions: Int32Array): void {
+    const offsets = this.offsets.slice(first, this.length + 1);
+    const bytes = this.bytes.slice(offsets[0], this.used);
+    this.truncate(first);
+    for (const position of positions) {
+      this.append(bytes, offsets[position - first] - offsets[0], offsets[position - first + 1] - offsets[0]);
+    }
+  }
+
+  /** Is every value valid UTF-8 by itself? One check of all bytes, and no value may start inside a character. */
+  isUtf8(): boolean {
+    const all = this.bytes.subarray(0, this.used);
+    if (isAscii(all)) return true;
+    if (!isUtf8(all)) return false;
+    for (let i = 1; i < this.length; i++) if ((all[this.offsets[i]] & 0xc0) === 0x80) return false;
+    return true;
+  }
+
   appendString(text: string): void {
     this.writeString(text);
     this.endValue();
+  }
+
+  get nullCount(): number {
+    return this.validity.nullCount;
   }
 
   appendNull(): void {
@@ -336,8 +435,13 @@ export const utf8Builder = (capacity?: number, bytesCapacity?: number): BytesBui
   new BytesBuilder(new Utf8(), capacity, bytesCapacity);
 export const binaryBuilder = (capacity?: number): BytesBuilder => new BytesBuilder(new Binary(), capacity);
 
-/** Lists of one element type: append elements to `items`, then `endRow`. */
-export class ListBuilder<B extends ColumnBuilder> implements ColumnBuilder {
+/** A column whose last values can be taken back. */
+interface TruncatableBuilder extends ColumnBuilder {
+  truncate(length: number): void;
+}
+
+/** Lists of one element type: append elements to `items`, then `endRow`; or `dropRow` to forget them. */
+export class ListBuilder<B extends TruncatableBuilder> implements ColumnBuilder {
   length = 0;
   readonly validity = new Validity();
   private offsets: Int32Array;
@@ -356,6 +460,19 @@ export class ListBuilder<B extends ColumnBuilder> implements ColumnBuilder {
       this.offsets = grown;
     }
     this.offsets[++this.length] = this.items.length;
+  }
+
+  dropRow(): void {
+    this.items.truncate(this.offsets[this.length]);
+  }
+
+  /** Elements of the open row so far. */
+  get openItems(): number {
+    return this.items.length - this.offsets[this.length];
+  }
+
+  get nullCount(): number {
+    return this.validity.nullCount;
   }
 
   appendNull(): void {
@@ -390,8 +507,21 @@ export class DictionaryBuilder<B extends ColumnBuilder> implements ColumnBuilder
     return this.indexes.length;
   }
 
+  get nullCount(): number {
+    return this.indexes.nullCount;
+  }
+
   append(index: number): void {
     this.indexes.append(index);
+  }
+
+  /** Appends the same value `count` times. */
+  appendRun(index: number, count: number): void {
+    this.indexes.appendRun(index, count);
+  }
+
+  appendNulls(count: number): void {
+    this.indexes.appendNulls(count);
   }
 
   appendNull(): void {

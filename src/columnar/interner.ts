@@ -1,20 +1,26 @@
+import { randomBytes } from 'node:crypto';
 import { type BytesBuilder, capacityFor, utf8Builder } from './builders';
 
 /**
  * Gives equal byte strings the same small number, without making JavaScript strings: an open hash table over the bytes.
- * After `distinctMax` values it stops remembering: every further value gets a number of its own (correct, only not shared),
- * so that hostile input costs memory in proportion to its own size and nothing else.
+ * Numbers count up from 0 in order of first appearance, so `values` holds each value once.
+ * Hostile input costs memory in proportion to its own size and time in proportion to its length: the hash covers every byte
+ * and has a random seed, a search looks at no more than PROBES_MAX slots, and after `distinctMax` values nothing more is
+ * remembered. A value that finds no slot gets a number of its own (correct, only not shared).
  */
 export class Interner {
   readonly values: BytesBuilder;
+  /** Number of the value in each slot, or -1. */
   private table: Int32Array;
   private mask: number;
-  private starts = new Int32Array(64);
+  private starts = new Int32Array(32);
+  private hashes = new Int32Array(32);
+  private remembered = 0;
 
-  constructor(private readonly distinctMax: number) {
-    this.values = utf8Builder(64, 1024);
-    this.table = new Int32Array(128).fill(-1);
-    this.mask = 127;
+  constructor(private readonly distinctMax = Number.MAX_SAFE_INTEGER) {
+    this.values = utf8Builder(32, 512);
+    this.table = new Int32Array(64).fill(-1);
+    this.mask = 63;
   }
 
   get size(): number {
@@ -23,17 +29,15 @@ export class Interner {
 
   /** The number of the value `source[start, end)`. */
   intern(source: Uint8Array, start: number, end: number): number {
-    let slot = hash(source, start, end) & this.mask;
-    for (let id = this.table[slot]; id >= 0; id = this.table[slot]!) {
-      if (this.equals(id, source, start, end)) return id;
+    const hash = hashOf(source, start, end);
+    let slot = hash & this.mask;
+    for (let probe = 0; probe < PROBES_MAX; probe++) {
+      const id = this.table[slot];
+      if (id < 0) return this.add(source, start, end, hash, slot);
+      if (this.hashes[id] === hash && this.equals(id, source, start, end)) return id;
       slot = (slot + 1) & this.mask;
     }
-    const id = this.add(source, start, end);
-    if (id < this.distinctMax) {
-      this.table[slot] = id;
-      if ((id + 1) * 2 > this.table.length) this.rehash();
-    }
-    return id;
+    return this.add(source, start, end, hash, -1);
   }
 
   internString(text: string): number {
@@ -51,37 +55,56 @@ export class Interner {
     return true;
   }
 
-  private add(source: Uint8Array, start: number, end: number): number {
+  private add(source: Uint8Array, start: number, end: number, hash: number, slot: number): number {
     const id = this.values.length;
     this.values.append(source, start, end);
     if (id + 2 > this.starts.length) {
-      const grown = new Int32Array(capacityFor(this.starts.length, id + 2));
-      grown.set(this.starts);
-      this.starts = grown;
+      this.starts = grown(this.starts, id + 2);
+      this.hashes = grown(this.hashes, id + 2);
     }
     this.starts[id + 1] = this.values.used;
+    this.hashes[id] = hash;
+    if (slot >= 0 && this.remembered < this.distinctMax) {
+      this.table[slot] = id;
+      this.remembered++;
+      if (this.remembered * 2 > this.table.length) this.rehash();
+    }
     return id;
   }
 
   private rehash(): void {
-    const table = new Int32Array(this.table.length * 2).fill(-1);
-    this.mask = table.length - 1;
-    const count = Math.min(this.values.length, this.distinctMax);
-    for (let id = 0; id < count; id++) {
-      let slot = hash(this.values.bytes, this.starts[id], this.starts[id + 1]) & this.mask;
-      while (table[slot] >= 0) slot = (slot + 1) & this.mask;
+    const old = this.table;
+    const table = new Int32Array(old.length * 2).fill(-1);
+    const mask = table.length - 1;
+    for (const id of old) {
+      if (id < 0) continue;
+      let slot = this.hashes[id] & mask;
+      while (table[slot] >= 0) slot = (slot + 1) & mask;
       table[slot] = id;
     }
     this.table = table;
+    this.mask = mask;
   }
+}
+
+function grown(array: Int32Array<ArrayBuffer>, needed: number): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(capacityFor(array.length, needed));
+  larger.set(array);
+  return larger;
 }
 
 const ENCODER = new TextEncoder();
 
-/** FNV-1a over at most 64 bytes from the front and the length: long values that differ later only cost a compare. */
-function hash(source: Uint8Array, start: number, end: number): number {
-  let h = 0x811c9dc5 ^ (end - start);
-  const stop = Math.min(end, start + 64);
-  for (let i = start; i < stop; i++) h = Math.imul(h ^ source[i], 0x01000193);
-  return (h ^ (h >>> 15)) >>> 0;
+/** At a load of at most one half a search is a few slots long; only crafted collisions reach this bound. */
+const PROBES_MAX = 64;
+
+const SEED = randomBytes(4).readInt32LE(0);
+
+function hashOf(source: Uint8Array, start: number, end: number): number {
+  let h = SEED ^ (end - start);
+  for (let i = start; i < end; i++) {
+    h = Math.imul(h ^ source[i], 0x5bd1e995);
+    h ^= h >>> 15;
+  }
+  return h;
 }

@@ -1,0 +1,37 @@
+import { IngestError, type RejectionCode, type RowRejection } from '../../core/errors';
+import { LIMITS } from '../../core/limits';
+
+/** Why a row is refused. */
+export interface Refusal {
+  readonly code: RejectionCode;
+  readonly column: string;
+  readonly message: string;
+}
+
+/** A fixed64 time above the greatest int64. */
+export const timeTooLate = (column: string): Refusal => ({
+  code: 'out_of_range',
+  column,
+  message: 'a time is beyond 64-bit signed nanoseconds, which end in the year 2262',
+});
+
+/** Counts the rows of a request, accepted and refused, and keeps the first refusals. */
+export class RowTally {
+  accepted = 0;
+  rejected = 0;
+  readonly rejections: RowRejection[] = [];
+
+  accept(): void {
+    // A row can cost two bytes on the wire and a hundred in memory.
+    if (++this.accepted > LIMITS.rowsPerWriteMax) {
+      throw new IngestError('payload_too_large', `a request holds at most ${LIMITS.rowsPerWriteMax} rows`);
+    }
+  }
+
+  reject({ code, column, message }: Refusal): void {
+    if (this.rejections.length < LIMITS.rejectionsListedMax) {
+      this.rejections.push({ row: this.accepted + this.rejected, code, column, message });
+    }
+    this.rejected++;
+  }
+}

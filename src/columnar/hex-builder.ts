@@ -1,0 +1,64 @@
+import { type Data, makeData, Utf8 } from 'apache-arrow';
+import { type ColumnBuilder, capacityFor, nulls, Validity } from './builders';
+
+/** Byte -> its two lower-case hex digits as they lie in memory (little endian). */
+export const HEX_PAIRS = Uint16Array.from({ length: 256 }, (_, byte) => {
+  const [high, low] = byte.toString(16).padStart(2, '0');
+  return high.charCodeAt(0) | (low.charCodeAt(0) << 8);
+});
+
+/** A Utf8 column of byte strings written as lower-case hex. */
+export class HexBuilder implements ColumnBuilder {
+  length = 0;
+  readonly validity = new Validity();
+  private pairs: Uint16Array<ArrayBuffer>;
+  private used = 0;
+  private offsets: Int32Array;
+
+  constructor(capacity = 16, bytesPerValue = 16) {
+    this.pairs = new Uint16Array(capacity * bytesPerValue);
+    this.offsets = new Int32Array(capacity + 1);
+  }
+
+  append(source: Uint8Array, start: number, end: number): void {
+    const needed = this.used + end - start;
+    if (needed > this.pairs.length) {
+      const grown = new Uint16Array(capacityFor(this.pairs.length, needed));
+      grown.set(this.pairs);
+      this.pairs = grown;
+    }
+    const { pairs } = this;
+    let at = this.used;
+    for (let i = start; i < end; i++) pairs[at++] = HEX_PAIRS[source[i]];
+    this.used = at;
+    this.endValue();
+  }
+
+  get nullCount(): number {
+    return this.validity.nullCount;
+  }
+
+  appendNull(): void {
+    this.validity.setNull(this.length);
+    this.endValue();
+  }
+
+  private endValue(): void {
+    if (this.length + 2 > this.offsets.length) {
+      const grown = new Int32Array(capacityFor(this.offsets.length, this.length + 2));
+      grown.set(this.offsets);
+      this.offsets = grown;
+    }
+    this.offsets[++this.length] = this.used * 2;
+  }
+
+  finish(): Data {
+    return makeData({
+      type: new Utf8(),
+      length: this.length,
+      valueOffsets: this.offsets.subarray(0, this.length + 1),
+      data: new Uint8Array(this.pairs.buffer, 0, this.used * 2),
+      ...nulls(this.validity, this.length),
+    });
+  }
+}

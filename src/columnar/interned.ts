@@ -1,0 +1,53 @@
+import type { Data } from 'apache-arrow';
+import { type ColumnBuilder, dictionaryData, NumberBuilder } from './builders';
+import { Interner } from './interner';
+
+/** A column of few distinct strings: Dictionary<Int32, Utf8> over interned bytes. */
+export class InternedBuilder implements ColumnBuilder {
+  readonly interner = new Interner();
+  private readonly indexes: NumberBuilder<Int32Array>;
+  /** The last value appended: most columns repeat it. */
+  private last = -1;
+
+  constructor(capacity = 16) {
+    this.indexes = NumberBuilder.int32(capacity);
+  }
+
+  get length(): number {
+    return this.indexes.length;
+  }
+
+  get nullCount(): number {
+    return this.indexes.nullCount;
+  }
+
+  append(source: Uint8Array, start: number, end: number): void {
+    this.indexes.append(this.intern(source, start, end));
+  }
+
+  /** The number of a value; as cheap as a comparison when it is the same value as last time. */
+  intern(source: Uint8Array, start: number, end: number): number {
+    if (this.last < 0 || !this.interner.equals(this.last, source, start, end))
+      this.last = this.interner.intern(source, start, end);
+    return this.last;
+  }
+
+  /** Appends a value by its number in `interner`. */
+  appendId(id: number): void {
+    this.indexes.append(id);
+  }
+
+  /** Appends a value `count` times; -1 is null. */
+  appendRun(id: number, count: number): void {
+    if (id < 0) this.indexes.appendNulls(count);
+    else this.indexes.appendRun(id, count);
+  }
+
+  appendNull(): void {
+    this.indexes.appendNull();
+  }
+
+  finish(): Data {
+    return dictionaryData(this.indexes.finish(), this.interner.values.finish());
+  }
+}
