@@ -1,6 +1,7 @@
 /**
  * The first start of the embedded PostgreSQL: makes the cluster beside its final place and renames it, so that a crash in between
- * leaves nothing half-made. Three logins, all by SCRAM with random passwords: the superuser, the owner of the database, a reader.
+ * leaves nothing half-made. Two logins, both by SCRAM with random passwords: the superuser, and the owner of the database, which may
+ * make databases and logins that read, and nothing beyond.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -11,7 +12,6 @@ import type { Launcher } from './run-as';
 
 export const DATABASE = 'thermocline';
 export const OWNER = 'thermocline';
-export const READER = 'thermocline_reader';
 const SUPERUSER = 'postgres';
 
 /** Passwords by login. */
@@ -40,7 +40,7 @@ export async function readCredentials(paths: ClusterPaths): Promise<Credentials>
 export async function createCluster(paths: ClusterPaths, binaries: PostgresBinaries, launcher: Launcher): Promise<void> {
   const fresh = `${paths.pgdata}.new`;
   const passwordFile = `${paths.pgdata}.password`;
-  const credentials = Object.fromEntries([SUPERUSER, OWNER, READER].map((login) => [login, randomBytes(24).toString('hex')]));
+  const credentials = Object.fromEntries([SUPERUSER, OWNER].map((login) => [login, randomBytes(24).toString('hex')]));
   await fs.rm(fresh, { recursive: true, force: true });
   await fs.mkdir(fresh, { mode: 0o700 });
   await writePrivate(passwordFile, `${credentials[SUPERUSER]}\n`);
@@ -74,10 +74,8 @@ const initdbArguments = (pgdata: string, passwordFile: string): string[] => [
 /** Input of single-user mode: one statement a line. The passwords are hexadecimal, so that they need no quoting. */
 const roles = (credentials: Credentials): string =>
   [
-    `CREATE ROLE ${OWNER} LOGIN CREATEDB PASSWORD '${credentials[OWNER]}';`,
-    `CREATE ROLE ${READER} LOGIN PASSWORD '${credentials[READER]}';`,
-    `ALTER ROLE ${READER} SET default_transaction_read_only = on;`,
-    `GRANT pg_read_all_data TO ${READER};`,
+    `CREATE ROLE ${OWNER} LOGIN CREATEDB CREATEROLE PASSWORD '${credentials[OWNER]}';`,
+    `GRANT pg_read_all_data TO ${OWNER} WITH ADMIN OPTION;`,
     `CREATE DATABASE ${DATABASE} OWNER ${OWNER};`,
     '',
   ].join('\n');

@@ -25,7 +25,6 @@ import {
   createCluster,
   DATABASE,
   OWNER,
-  READER,
   readCredentials,
 } from './postgres-cluster';
 import { readPostmaster, stopLeftover } from './postmaster';
@@ -116,14 +115,10 @@ export class EmbeddedPostgres {
     }
   }
 
-  /** Connection URL of the owner of the database: may create tables and databases, is not a superuser. */
+  /** Connection URL of the owner of the database: may make tables, databases and logins, is not a superuser. */
   get url(): string {
-    return this.urlOf(OWNER);
-  }
-
-  /** Connection URL of a login that can only read: for queries that come from outside. */
-  get readUrl(): string {
-    return this.urlOf(READER);
+    const host = this.host === '0.0.0.0' || this.host === '::' ? '127.0.0.1' : this.host;
+    return `postgresql://${OWNER}:${this.credentials[OWNER]}@${host.includes(':') ? `[${host}]` : host}:${this.port}/${DATABASE}`;
   }
 
   /** Stops the server (open transactions are rolled back, committed data is flushed) and gives the directory back. Repeatable. */
@@ -144,11 +139,6 @@ export class EmbeddedPostgres {
       clearTimeout(killer);
     }
     await this.lock.release();
-  }
-
-  private urlOf(login: string): string {
-    const host = this.host === '0.0.0.0' || this.host === '::' ? '127.0.0.1' : this.host;
-    return `postgresql://${login}:${this.credentials[login]}@${host.includes(':') ? `[${host}]` : host}:${this.port}/${DATABASE}`;
   }
 
   /** Between our choosing a port and the server's binding it, another program may take it: then choose again. */

@@ -1,0 +1,150 @@
+/** Brings tables into the state that their schema asks for. Everything here is repeatable and only ever adds. */
+import type { PoolClient } from 'pg';
+import { SinkError } from '../../core/sink';
+import type { TableSchema } from '../../core/table-schema';
+import { addColumns, CREATE_BATCHES, createHypertable, createIndexes, createTable, quoteIdentifier, typeConflicts } from './ddl';
+import { createEventsView, EVENTS_TABLES, EVENTS_VIEW } from './events-view';
+import {
+  createDefaultPartition,
+  createPartition,
+  daysAhead,
+  isCovered,
+  LIST_PARTITIONS,
+  type Partitions,
+  type Range,
+  readPartitions,
+} from './partitions';
+import { CREATE_REGISTRY, INSERT_HISTORY, registryValues, UPSERT_REGISTRY } from './registry-rows';
+import { CREATE_TIME_BUCKET } from './time-bucket';
+
+/** What the sink remembers of a table. */
+export interface TableState {
+  readonly version: number;
+  /** `partitioned`: native partitions; `hypertable`: TimescaleDB makes chunks; `plain`: made by somebody else, left as it is. */
+  readonly kind: 'partitioned' | 'hypertable' | 'plain';
+  /** Ranges of time that have a partition; empty for other kinds. */
+  readonly ranges: readonly Range[];
+}
+
+export interface Store {
+  readonly timescale: boolean;
+}
+
+/**
+ * CREATE ... IF NOT EXISTS is not safe against itself: of two servers that start at once, one would get a unique violation in the
+ * catalogue. All of our DDL takes this lock first (an arbitrary number; it must not change).
+ */
+const DDL_LOCK = '7454681337209917';
+/** Longest wait for other transactions before an attempt is given up, so that queries do not queue behind us for ever. */
+const LOCK_TIMEOUT_MS = 20_000;
+
+export async function lockDdl(client: PoolClient): Promise<void> {
+  await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}; SELECT pg_advisory_xact_lock(${DDL_LOCK})`);
+}
+
+/** What is always there: batch rows, registry, functions. In a transaction. */
+export async function createBase(client: PoolClient): Promise<Store> {
+  await lockDdl(client);
+  const timescale = await enableTimescale(client);
+  for (const statement of [CREATE_BATCHES, ...CREATE_REGISTRY]) await client.query(statement);
+  if (!timescale) for (const statement of CREATE_TIME_BUCKET) await client.query(statement);
+  return { timescale };
+}
+
+/** Installs the extension where the server has loaded it; without the right to do that, native partitions serve. */
+async function enableTimescale(client: PoolClient): Promise<boolean> {
+  const { rows } = await client.query<{ installed: boolean; loadable: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') AS installed,
+      EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
+        AND current_setting('shared_preload_libraries') LIKE '%timescaledb%' AS loadable`,
+  );
+  const [found] = rows;
+  if (found?.installed || !found?.loadable) return found?.installed === true;
+  await client.query('SAVEPOINT timescale');
+  try {
+    await client.query('CREATE EXTENSION IF NOT EXISTS timescaledb');
+    return true;
+  } catch {
+    await client.query('ROLLBACK TO SAVEPOINT timescale');
+    return false;
+  }
+}
+
+/** In a transaction. Throws SinkError when a column is there with a type that does not take our values. */
+export async function createOrEvolve(client: PoolClient, schema: TableSchema, store: Store, nowMs: number): Promise<TableState> {
+  await lockDdl(client);
+  const before = await kindOf(client, schema);
+  if (before === undefined) {
+    await client.query(createTable(schema, !store.timescale));
+    if (store.timescale) await client.query(createHypertable(schema));
+  }
+  const kind = before ?? (store.timescale ? 'hypertable' : 'partitioned');
+  const columns = await columnsOf(client, schema);
+  const conflicts = typeConflicts(schema, columns);
+  if (conflicts.length > 0)
+    throw new SinkError('retry', `table ${schema.table} does not fit its schema: ${conflicts.join(', ')}`);
+  const alter = addColumns(schema, columns);
+  if (alter !== undefined) await client.query(alter);
+  for (const statement of createIndexes(schema)) await client.query(statement);
+  const ranges = kind === 'partitioned' ? await addPartitions(client, schema, daysAhead(nowMs)) : [];
+  if (EVENTS_TABLES.includes(schema.table)) await refreshEventsView(client);
+  await client.query(UPSERT_REGISTRY, registryValues(schema));
+  await client.query(INSERT_HISTORY, registryValues(schema));
+  return { version: schema.version, kind, ranges };
+}
+
+/** Makes the partitions that are missing of these days and gives all that there are. In a transaction that holds the DDL lock. */
+export async function addPartitions(client: PoolClient, schema: TableSchema, days: readonly number[]): Promise<readonly Range[]> {
+  let found = await partitionsOf(client, schema);
+  if (found.defaultName === undefined) {
+    await client.query(createDefaultPartition(schema));
+    found = await partitionsOf(client, schema);
+  }
+  const missing = days.filter((day) => !isCovered(day, found.ranges));
+  const { defaultName } = found;
+  if (missing.length === 0 || defaultName === undefined) return found.ranges;
+  // Rows that another write puts there between our moving rows and attaching the partition would make the attachment fail.
+  await client.query(`LOCK TABLE ONLY ${quoteIdentifier(schema.table)} IN SHARE UPDATE EXCLUSIVE MODE`);
+  await client.query(`LOCK TABLE ${quoteIdentifier(defaultName)} IN ACCESS EXCLUSIVE MODE`);
+  for (const day of missing) {
+    for (const statement of createPartition(schema, day, defaultName)) await client.query(statement);
+  }
+  return (await partitionsOf(client, schema)).ranges;
+}
+
+async function partitionsOf(client: PoolClient, schema: TableSchema): Promise<Partitions> {
+  const { rows } = await client.query<{ name: string; bound: string }>(LIST_PARTITIONS, [quoteIdentifier(schema.table)]);
+  return readPartitions(rows);
+}
+
+async function kindOf(client: PoolClient, schema: TableSchema): Promise<TableState['kind'] | undefined> {
+  const { rows } = await client.query<{ relkind: string; hypertable: boolean }>(
+    `SELECT c.relkind, EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'ts_insert_blocker') AS hypertable
+      FROM pg_class c WHERE c.oid = to_regclass($1)`,
+    [quoteIdentifier(schema.table)],
+  );
+  const [found] = rows;
+  if (found === undefined) return undefined;
+  if (found.relkind === 'p') return 'partitioned';
+  return found.hypertable ? 'hypertable' : 'plain';
+}
+
+async function columnsOf(client: PoolClient, schema: TableSchema): Promise<Map<string, string>> {
+  const { rows } = await client.query<{ name: string; type: string }>(
+    `SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+      WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`,
+    [quoteIdentifier(schema.table)],
+  );
+  return new Map(rows.map(({ name, type }) => [name, type]));
+}
+
+/** The name may belong to a table of somebody else (Vector's postgres sink is often given it): then there is no view. */
+async function refreshEventsView(client: PoolClient): Promise<void> {
+  const { rows } = await client.query<{ relname: string; relkind: string }>(
+    'SELECT c.relname, c.relkind FROM pg_class c JOIN unnest($1::text[]) AS n ON c.oid = to_regclass(n)',
+    [[...EVENTS_TABLES, EVENTS_VIEW]],
+  );
+  if (rows.some(({ relname, relkind }) => relname === EVENTS_VIEW && relkind !== 'v')) return;
+  const sql = createEventsView(new Set(rows.map(({ relname }) => relname)));
+  if (sql !== undefined) await client.query(sql);
+}
