@@ -1,10 +1,9 @@
 /** Base64 over bytes: standard and URL-safe alphabet, padded or not (RFC 4648; ProtoJSON accepts all four, rule OJ9). */
 
 const INVALID = 255;
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 const VALUES = new Uint8Array(256).fill(INVALID);
-for (const [value, character] of [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'].entries()) {
-  VALUES[character.charCodeAt(0)] = value;
-}
+for (let value = 0; value < ALPHABET.length; value++) VALUES[ALPHABET.charCodeAt(value)] = value;
 VALUES['-'.charCodeAt(0)] = 62;
 VALUES['_'.charCodeAt(0)] = 63;
 
@@ -25,7 +24,7 @@ export function decodeBase64(text: Uint8Array, start: number, end: number): Uint
   let held = 0;
   let at = 0;
   for (let i = start; i < last; i++) {
-    const value = VALUES[text[i]!]!;
+    const value = VALUES[text[i]];
     if (value === INVALID) return undefined;
     held = ((held << 6) | value) & 0xffffff;
     bits += 6;

@@ -30,19 +30,19 @@ export function scanNumber(bytes: Uint8Array, start: number, limit: number): num
     at++;
   } else {
     const first = at;
-    while (at < limit && bytes[at]! >= ASCII.zero && bytes[at]! <= ASCII.nine) at++;
+    while (at < limit && bytes[at] >= ASCII.zero && bytes[at] <= ASCII.nine) at++;
     if (at === first) return -1;
   }
   if (at < limit && bytes[at] === ASCII.point) {
     const first = ++at;
-    while (at < limit && bytes[at]! >= ASCII.zero && bytes[at]! <= ASCII.nine) at++;
+    while (at < limit && bytes[at] >= ASCII.zero && bytes[at] <= ASCII.nine) at++;
     if (at === first) return -1;
   }
-  if (at < limit && (bytes[at]! | 0x20) === ASCII.lowerE) {
+  if (at < limit && (bytes[at] | 0x20) === ASCII.lowerE) {
     at++;
     if (at < limit && (bytes[at] === ASCII.plus || bytes[at] === ASCII.minus)) at++;
     const first = at;
-    while (at < limit && bytes[at]! >= ASCII.zero && bytes[at]! <= ASCII.nine) at++;
+    while (at < limit && bytes[at] >= ASCII.zero && bytes[at] <= ASCII.nine) at++;
     if (at === first) return -1;
   }
   return at;
@@ -106,7 +106,7 @@ function parseMagnitude(bytes: Uint8Array, start: number, end: number, out: Int6
   if (digits <= SAFE_DIGITS) {
     let value = 0;
     for (let at = start; at < end; at++) {
-      const digit = bytes[at]! - ASCII.zero;
+      const digit = bytes[at] - ASCII.zero;
       if (digit < 0 || digit > 9) return parseScaled(bytes, start, end, out);
       value = value * 10 + digit;
     }
@@ -120,7 +120,7 @@ function parseMagnitude(bytes: Uint8Array, start: number, end: number, out: Int6
   let back = 0;
   const border = end - 9;
   for (let at = start; at < end; at++) {
-    const digit = bytes[at]! - ASCII.zero;
+    const digit = bytes[at] - ASCII.zero;
     if (digit < 0 || digit > 9) return parseScaled(bytes, start, end, out);
     if (at < border) front = front * 10 + digit;
     else back = back * 10 + digit;
@@ -136,8 +136,8 @@ function parseScaled(bytes: Uint8Array, start: number, end: number, out: Int64Ha
   let inFraction = false;
   let tooMany = false;
   let at = start;
-  for (; at < end && (bytes[at]! | 0x20) !== ASCII.lowerE; at++) {
-    const byte = bytes[at]!;
+  for (; at < end && (bytes[at] | 0x20) !== ASCII.lowerE; at++) {
+    const byte = bytes[at];
     if (byte === ASCII.point) {
       inFraction = true;
       continue;
@@ -168,7 +168,7 @@ function parseScaled(bytes: Uint8Array, start: number, end: number, out: Int64Ha
 function parseExponent(bytes: Uint8Array, start: number, end: number): number {
   const signed = bytes[start] === ASCII.minus || bytes[start] === ASCII.plus;
   let value = 0;
-  for (let at = signed ? start + 1 : start; at < end; at++) value = Math.min(value * 10 + bytes[at]! - ASCII.zero, EXPONENT_CAP);
+  for (let at = signed ? start + 1 : start; at < end; at++) value = Math.min(value * 10 + bytes[at] - ASCII.zero, EXPONENT_CAP);
   return bytes[start] === ASCII.minus ? -value : value;
 }
 
@@ -181,7 +181,7 @@ export function parseDouble(bytes: Uint8Array, start: number, end: number): numb
   let fraction = 0;
   let inFraction = false;
   for (let at = negative ? start + 1 : start; at < end; at++) {
-    const byte = bytes[at]!;
+    const byte = bytes[at];
     if (byte === ASCII.point) {
       inFraction = true;
       continue;
@@ -193,7 +193,7 @@ export function parseDouble(bytes: Uint8Array, start: number, end: number): numb
   }
   // Mantissa and power of ten are exact doubles: one division, one rounding (Clinger's fast path).
   if (mantissa > Number.MAX_SAFE_INTEGER || fraction >= POWERS_OF_TEN.length) return Number(asciiText(bytes, start, end));
-  const value = mantissa / POWERS_OF_TEN[fraction]!;
+  const value = mantissa / POWERS_OF_TEN[fraction];
   return negative ? -value : value;
 }
 

@@ -95,7 +95,7 @@ export class JsonReader {
     const { bytes, limit } = this;
     let { pos } = this;
     while (pos < limit) {
-      const byte = bytes[pos]!;
+      const byte = bytes[pos];
       if (byte > 0x20 || (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09)) {
         this.pos = pos;
         return byte;
@@ -157,7 +157,7 @@ export class JsonReader {
     const start = this.pos + 1;
     let at = start;
     while (at < limit) {
-      const byte = bytes[at]!;
+      const byte = bytes[at];
       if (byte === JSON_BYTE.quote) {
         this.text = bytes;
         this.textStart = start;
@@ -187,7 +187,7 @@ export class JsonReader {
 
   /** After `t`, `f` or `n` was peeked: reads the whole word. */
   word(): void {
-    const word = WORDS[this.bytes[this.pos]!];
+    const word = WORDS[this.bytes[this.pos]];
     if (word === undefined || this.pos + word.length > this.limit) this.unexpected('a value');
     for (let i = 0; i < word.length; i++) if (this.bytes[this.pos + i] !== word[i]) this.unexpected('a value');
     this.pos += word.length;
@@ -259,7 +259,7 @@ export class JsonReader {
     let at = escape;
     let run = escape;
     while (at < limit) {
-      const byte = bytes[at]!;
+      const byte = bytes[at];
       if (byte === JSON_BYTE.quote) {
         this.copyToScratch(run, at);
         this.text = this.scratch;
@@ -297,7 +297,7 @@ export class JsonReader {
 
   /** Writes the character of the escape at `at` to the scratch buffer; gives the position after it. */
   private unescape(at: number): number {
-    const letter = at + 1 < this.limit ? this.bytes[at + 1]! : JSON_BYTE.end;
+    const letter = at + 1 < this.limit ? this.bytes[at + 1] : JSON_BYTE.end;
     this.reserveScratch(4);
     const plain = ESCAPES.get(letter);
     if (plain !== undefined) {
@@ -321,7 +321,7 @@ export class JsonReader {
     if (at + 4 > this.limit) this.fail('the string does not end', this.limit);
     let unit = 0;
     for (let i = at; i < at + 4; i++) {
-      const digit = hexDigit(this.bytes[i]!);
+      const digit = hexDigit(this.bytes[i]);
       if (digit < 0) this.fail('an escape needs four hex digits', at - 2);
       unit = unit * 16 + digit;
     }
@@ -371,6 +371,6 @@ function invalidUtf8At(bytes: Uint8Array): number {
 /** Steps back from the middle of a character, by at most three bytes. */
 function characterStart(bytes: Uint8Array, at: number): number {
   let start = at;
-  while (start > 0 && at - start < 3 && (bytes[start]! & 0xc0) === 0x80) start--;
+  while (start > 0 && at - start < 3 && (bytes[start] & 0xc0) === 0x80) start--;
   return start;
 }

@@ -3,6 +3,7 @@
  * A test compares this table with the .proto files. Notation: `[number, type]`; a type that ends in `[]` is repeated;
  * a type that is the name of a table entry is a message or an enum.
  */
+import { KeyTable } from '../key-table';
 
 /** `id`: bytes in protobuf, hex in JSON (OTLP specification, "JSON Protobuf Encoding"; rule OJ1). */
 type ScalarType =
@@ -257,38 +258,14 @@ export interface Field {
   readonly names: readonly string[] | undefined;
 }
 
-const SLOTS = 64;
-
 /** A message type: finds its fields by the bytes of their JSON names. */
-export class MessageType {
+export class MessageType extends KeyTable<Field> {
   /** Bytes that the length of the last such message took: a guess for the next one, nothing more. */
   lengthWidth = 1;
-  private readonly slots: Field[][] = Array.from({ length: SLOTS }, () => []);
 
-  constructor(readonly name: string) {}
-
-  add(field: Field): void {
-    this.slots[slotOf(field.nameBytes, 0, field.nameBytes.length)]!.push(field);
+  constructor(readonly name: string) {
+    super();
   }
-
-  /** The field of that name, or undefined: names are compared byte by byte, as they are in the specification. */
-  find(text: Uint8Array, start: number, end: number): Field | undefined {
-    const slot = this.slots[slotOf(text, start, end)]!;
-    for (let i = 0; i < slot.length; i++) {
-      const field = slot[i]!;
-      if (sameBytes(field.nameBytes, text, start, end)) return field;
-    }
-    return undefined;
-  }
-}
-
-const slotOf = (text: Uint8Array, start: number, end: number): number =>
-  start === end ? 0 : ((end - start) * 7 + text[start]! * 3 + text[end - 1]!) & (SLOTS - 1);
-
-function sameBytes(name: Uint8Array, text: Uint8Array, start: number, end: number): boolean {
-  if (name.length !== end - start) return false;
-  for (let i = 0; i < name.length; i++) if (name[i] !== text[start + i]) return false;
-  return true;
 }
 
 const TYPES = new Map(Object.keys(MESSAGES).map((name) => [name, new MessageType(name)]));
@@ -296,7 +273,7 @@ for (const [message, type] of TYPES) addFields(type, message);
 
 function addFields(type: MessageType, message: string): void {
   const oneof = ONEOFS[message] ?? [];
-  for (const [position, [name, [number, typeText]]] of Object.entries(MESSAGES[message]!).entries()) {
+  for (const [position, [name, [number, typeText]]] of Object.entries(MESSAGES[message]).entries()) {
     const repeated = typeText.endsWith('[]');
     const base = repeated ? typeText.slice(0, -2) : typeText;
     const inOneof = oneof.includes(name);

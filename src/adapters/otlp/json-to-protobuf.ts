@@ -142,7 +142,10 @@ class Transcoder {
         this.enumValue(field, byte);
         writer.varintField(field.number, int.low, int.high);
         break;
-      default:
+      case FIELD_KIND.int64:
+      case FIELD_KIND.uint64:
+      case FIELD_KIND.uint32:
+      case FIELD_KIND.sint32:
         this.integer(field, byte);
         writer.varintField(field.number, int.low, int.high);
     }
@@ -240,8 +243,8 @@ class Transcoder {
     let valid = (textEnd - textStart) % 2 === 0;
     if (count > this.id.length) this.id = new Uint8Array(count);
     for (let i = 0; i < count && valid; i++) {
-      const high = hexDigit(text[textStart + i * 2]!);
-      const low = hexDigit(text[textStart + i * 2 + 1]!);
+      const high = hexDigit(text[textStart + i * 2]);
+      const low = hexDigit(text[textStart + i * 2 + 1]);
       valid = high >= 0 && low >= 0;
       this.id[i] = (high << 4) | low;
     }

@@ -96,8 +96,8 @@ describe('the serializers of the OpenTelemetry SDK', () => {
     for (const name of ['histogram', 'exponential'])
       for (const value of [0, 1, 2, 1000]) meter.createHistogram(name).record(value);
     await reader.forceFlush();
-    const metrics = exporter.getMetrics()[0]!;
-    expect(metrics.scopeMetrics[0]!.metrics).toHaveLength(6);
+    const metrics = exporter.getMetrics()[0];
+    expect(metrics.scopeMetrics[0].metrics).toHaveLength(6);
     expectSame(
       'ExportMetricsServiceRequest',
       transcodeMetrics(JsonMetricsSerializer.serializeRequest(metrics)!),

@@ -100,7 +100,7 @@ function generateField(field: Field, depth: number): fc.Arbitrary<Generated> {
       ? ENUM
       : HEX_IDS.has(field.name)
         ? HEX
-        : SCALARS[field.type]!;
+        : SCALARS[field.type];
   if (!field.repeated) return one;
   return fc
     .array(one, { maxLength: depth > 6 ? 2 : 3 })
@@ -117,8 +117,8 @@ function generate(type: Type, depth: number): fc.Arbitrary<Generated> {
       const [, ...tooMany] = fields.filter((field) => oneof.has(field));
       const kept = fields.filter((field) => !tooMany.includes(field));
       return fc.tuple(...kept.map((field) => generateField(field, depth))).map((values) => ({
-        value: Object.fromEntries(kept.map((field, i) => [field.name, values[i]!.value])),
-        json: `{${[unknown.replace(/,\s*$/, ''), ...kept.map((field, i) => `"${field.jsonName}":${values[i]!.json}`)].filter(Boolean).join(',')}}`,
+        value: Object.fromEntries(kept.map((field, i) => [field.name, values[i].value])),
+        json: `{${[unknown.replace(/,\s*$/, ''), ...kept.map((field, i) => `"${field.jsonName}":${values[i].json}`)].filter(Boolean).join(',')}}`,
       }));
     });
 }
@@ -180,7 +180,7 @@ const metric = (members: string): unknown =>
     ['resourceMetrics', 'scopeMetrics', 'metrics'],
   );
 const field = (message: unknown, path: string[]): unknown =>
-  path.reduce((value, name) => (value as Record<string, unknown[]>)[name]![0], message);
+  path.reduce((value, name) => (value as Record<string, unknown[]>)[name][0], message);
 
 describe('OTLP/JSON rules', () => {
   test('OJ1: ids are hex in any case, 32 digits make 16 bytes', () => {

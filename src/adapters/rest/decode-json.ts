@@ -1,0 +1,252 @@
+/**
+ * JSON rows into one record batch of a table (DESIGN section 4). A row is wholly in or wholly out: values are converted into cells
+ * first and appended when the row is sound. A member that comes twice in a row has its last value.
+ */
+import { recordBatch } from '../../columnar/record-batch';
+import type { DecodedRequest } from '../../core/batch';
+import { LOGS_EVENTS } from '../../core/builtin-tables';
+import { columnNameProblem, nanosOwner } from '../../core/column-name';
+import type { IngestError } from '../../core/errors';
+import type { TableSchema } from '../../core/table-schema';
+import { JSON_BYTE, type JsonReader } from '../json-reader';
+import { KeyTable } from '../key-table';
+import { readEntry } from './attribute-entries';
+import type { CellProblem } from './cell-problem';
+import { AttributesColumn, type Column, TimestampColumn } from './columns';
+import { type Derive, deriveFor } from './derive';
+import { aliasesOf, overflowColumn } from './friendly-names';
+import { makeAnyTextColumn, makeColumn } from './make-column';
+import { Rejections } from './rejections';
+import { type JsonKind, type RowVisitor, readRows } from './rows-json';
+
+export interface DecodeContext {
+  /** When the request arrived, nanoseconds since 1970: the time of rows that have none. */
+  readonly arrivalNs: bigint;
+}
+
+/**
+ * The rows of a JSON body for a table. Rows that do not fit are listed, the others are in the batch.
+ * Throws IngestError `invalid_argument` when the body itself is not JSON.
+ */
+export function decodeJsonRows(body: Uint8Array, kind: JsonKind, schema: TableSchema, context: DecodeContext): DecodedRequest {
+  const decoder = new RowDecoder(schema, context);
+  readRows(body, kind, decoder);
+  return decoder.finish();
+}
+
+/** A member name and the column that it fills. */
+interface Member {
+  readonly nameBytes: Uint8Array;
+  readonly slot: ColumnSlot;
+  readonly isAlias: boolean;
+}
+
+/** A column, and by which name the open row has filled it. */
+interface ColumnSlot {
+  readonly column: Column;
+  /** Attributes and lists write to their builder while they are read, so they take part in every row. */
+  readonly eager: boolean;
+  /** Does the column hold a value in any row so far? Others are left out of the batch. */
+  used: boolean;
+  filledBy: Member | undefined;
+  /** Where the value of an alias stands, should the column's own name come later. */
+  valueAt: number;
+}
+
+const NOT_A_ROW: CellProblem = { code: 'not_an_object', message: 'a row must be a JSON object' };
+const MISSING: CellProblem = { code: 'missing_column', message: 'the column must have a value' };
+
+class RowDecoder implements RowVisitor {
+  private readonly members = new KeyTable<Member>();
+  private readonly slots: readonly ColumnSlot[];
+  private readonly required: readonly Column[];
+  private readonly time: Column;
+  private readonly overflow: AttributesColumn | undefined;
+  private readonly derive: Derive | undefined;
+  private readonly rejections = new Rejections();
+  private rowsRead = 0;
+  private rowsAccepted = 0;
+  /** Why the open row is refused. */
+  private problem: CellProblem | undefined;
+  private problemColumn: string | undefined;
+
+  constructor(
+    private readonly schema: TableSchema,
+    private readonly context: DecodeContext,
+  ) {
+    this.slots = makeSlots(schema);
+    const byName = new Map(this.slots.map((slot) => [slot.column.schema.name, slot]));
+    const addMember = (name: string, column: string, isAlias: boolean): void =>
+      this.members.add({ nameBytes: new Uint8Array(Buffer.from(name)), slot: slotOf(byName, column), isAlias });
+    for (const name of byName.keys()) addMember(name, name, false);
+    for (const [name, column] of aliasesOf(schema)) addMember(name, column, true);
+    this.time = slotOf(byName, schema.timeColumn).column;
+    this.required = schema.columns
+      .filter(({ name, nullable }) => !nullable && name !== schema.timeColumn)
+      .map(({ name }) => slotOf(byName, name).column);
+    const overflow = byName.get(overflowColumn(schema) ?? '')?.column;
+    this.overflow = overflow instanceof AttributesColumn ? overflow : undefined;
+    this.derive = deriveFor(schema.table, (name) => slotOf(byName, name).column);
+  }
+
+  row(reader: JsonReader, byte: number): void {
+    if (byte !== JSON_BYTE.openObject) {
+      reader.skipValue();
+      this.refuse(NOT_A_ROW);
+      return;
+    }
+    reader.beginObject();
+    for (let first = true; reader.nextMember(first); first = false) {
+      const { text, textStart, textEnd } = reader;
+      const member = this.members.find(text, textStart, textEnd);
+      const value = reader.peek();
+      if (this.problem !== undefined) reader.skipValue();
+      else if (member === undefined) this.unknown(reader, value, text, textStart, textEnd);
+      else if (value === JSON_BYTE.n) this.fillNull(reader, member);
+      else this.fill(reader, value, member);
+    }
+  }
+
+  done(): void {
+    if (this.problem === undefined) this.complete();
+    if (this.problem === undefined) this.commit();
+    else this.drop(this.problem);
+  }
+
+  broken(error: IngestError): void {
+    this.problemColumn = undefined;
+    this.drop({ code: 'invalid_json', message: error.message });
+  }
+
+  finish(): DecodedRequest {
+    if (this.rowsAccepted === 0) return this.rejections.decoded(undefined);
+    const columns = this.slots
+      .filter((slot) => slot.used)
+      .map(({ column }) => ({ name: column.schema.name, data: column.finish() }));
+    return this.rejections.decoded({
+      table: this.schema.table,
+      schemaVersion: this.schema.version,
+      batch: recordBatch(columns),
+    });
+  }
+
+  private fill(reader: JsonReader, byte: number, member: Member): void {
+    const { slot } = member;
+    const { filledBy } = slot;
+    if (filledBy !== undefined && filledBy !== member) {
+      if (member.isAlias) {
+        this.addEntry(reader, byte, member.nameBytes);
+        return;
+      }
+      this.moveToEntries(reader, filledBy, slot.valueAt);
+    }
+    slot.filledBy = member;
+    slot.valueAt = reader.pos;
+    const problem = slot.column.read(reader, byte);
+    if (problem === undefined) slot.column.isSet = true;
+    else this.refuse(problem, slot.column.schema.name);
+  }
+
+  private fillNull(reader: JsonReader, member: Member): void {
+    reader.word();
+    if (member.slot.filledBy !== member || member.slot.eager) return;
+    member.slot.filledBy = undefined;
+    member.slot.column.isSet = false;
+  }
+
+  /** The column's own name has come: what an alias had put there becomes an attribute under the alias. */
+  private moveToEntries(reader: JsonReader, alias: Member, valueAt: number): void {
+    const { pos } = reader;
+    reader.pos = valueAt;
+    this.addEntry(reader, reader.peek(), alias.nameBytes);
+    reader.pos = pos;
+  }
+
+  private unknown(reader: JsonReader, byte: number, text: Uint8Array, start: number, end: number): void {
+    if (this.overflow !== undefined) {
+      this.addEntry(reader, byte, text.subarray(start, end));
+      return;
+    }
+    reader.skipValue();
+    // Null says nothing, so it needs no column.
+    if (byte === JSON_BYTE.n) return;
+    const name = Buffer.from(text.subarray(start, end)).toString();
+    this.refuse(this.unknownProblem(name), name);
+  }
+
+  private unknownProblem(name: string): CellProblem {
+    const owner = nanosOwner(name, (other) => this.schema.columns.some((c) => c.name === other && c.type === 'timestamp'));
+    const message =
+      columnNameProblem(name) ?? (owner === undefined ? undefined : `the name is reserved for the nanoseconds of ${owner}`);
+    return message === undefined
+      ? { code: 'unknown_column', message: `table ${this.schema.table} has no such column` }
+      : { code: 'invalid_name', message };
+  }
+
+  /** Adds an attribute to the overflow column. Only built-in tables have aliases, and each of them has that column. */
+  private addEntry(reader: JsonReader, byte: number, name: Uint8Array): void {
+    const { overflow } = this;
+    if (overflow === undefined) throw new Error(`table ${this.schema.table} has no attributes column`);
+    const key = overflow.entries.keys.intern(name, 0, name.length);
+    const problem = readEntry(reader, byte, key, overflow.entries);
+    if (problem === undefined) overflow.isSet = true;
+    else this.refuse(problem, Buffer.from(name).toString());
+  }
+
+  private refuse(problem: CellProblem, column?: string): void {
+    this.problem = problem;
+    this.problemColumn = column;
+  }
+
+  /** Fills in what the row does not say; may refuse it. */
+  private complete(): void {
+    this.derive?.();
+    if (!this.time.isSet && this.time instanceof TimestampColumn) this.time.setNs(this.context.arrivalNs);
+    const missing = this.required.find((column) => !column.isSet);
+    if (missing !== undefined) this.refuse(MISSING, missing.schema.name);
+  }
+
+  private commit(): void {
+    for (const slot of this.slots) {
+      const { column } = slot;
+      if (column.isSet && !slot.used) {
+        slot.used = true;
+        column.fill(this.rowsAccepted);
+      }
+      if (slot.used || slot.eager) column.commit();
+      slot.filledBy = undefined;
+    }
+    this.rowsAccepted++;
+    this.rowsRead++;
+  }
+
+  private drop(problem: CellProblem): void {
+    this.rejections.add(this.rowsRead, problem, this.problemColumn);
+    for (const slot of this.slots) {
+      slot.column.drop();
+      slot.filledBy = undefined;
+    }
+    this.problem = undefined;
+    this.problemColumn = undefined;
+    this.rowsRead++;
+  }
+}
+
+const NESTED = /^(attributes|list<)/;
+
+/** The body of a log may be of any kind; `body_type` then tells which. */
+function makeSlots(schema: TableSchema): ColumnSlot[] {
+  return schema.columns.map((column) => ({
+    column: schema.table === LOGS_EVENTS.table && column.name === 'message' ? makeAnyTextColumn(column) : makeColumn(column),
+    eager: NESTED.test(column.type),
+    used: false,
+    filledBy: undefined,
+    valueAt: 0,
+  }));
+}
+
+function slotOf(slots: ReadonlyMap<string, ColumnSlot>, name: string): ColumnSlot {
+  const slot = slots.get(name);
+  if (slot === undefined) throw new Error(`the schema has no column ${name}`);
+  return slot;
+}
