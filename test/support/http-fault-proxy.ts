@@ -24,6 +24,8 @@ export const HTTP_FAULTS = [
   'exception in header',
   /** Status 200 as after a success, but nothing is forwarded. */
   'false success',
+  /** Nothing is forwarded and nothing is answered. */
+  'silence',
 ] as const;
 export type HttpFault = (typeof HTTP_FAULTS)[number];
 
@@ -49,9 +51,13 @@ export class HttpFaultProxy {
     this.server.keepAliveTimeout = 10_000;
   }
 
+  get url(): string {
+    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+  }
+
   async start(): Promise<string> {
     await new Promise<void>((resolve) => this.server.listen(0, '127.0.0.1', resolve));
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
+    return this.url;
   }
 
   async stop(): Promise<void> {
@@ -79,6 +85,7 @@ export class HttpFaultProxy {
     body: Buffer,
   ): Promise<void> {
     if (fault === 'cut before') return void response.destroy();
+    if (fault === 'silence') return;
     if (fault === 'refuse') return void response.writeHead(503).end('try later');
     if (fault === 'false success') return void response.writeHead(200).end();
     if (fault === 'delay') await new Promise((resolve) => setTimeout(resolve, DELAY_MS));
