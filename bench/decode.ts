@@ -12,7 +12,7 @@ import { decodeLogs } from '../src/adapters/otlp/decode-logs';
 import { decodeMetrics } from '../src/adapters/otlp/decode-metrics';
 import { decodeTraces } from '../src/adapters/otlp/decode-traces';
 import type { DecodedRequest } from '../src/core/batch';
-import { logsPayload, metricsPayload, tracesPayload } from './payloads';
+import { logsPayload, metricsPayload, tracesPayload } from '../src/cli/bench-payloads';
 
 const SIGNALS = {
   logs: { payload: logsPayload, decode: decodeLogs },

@@ -136,7 +136,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
         : transport === 'http/json'
           ? new LogsJson(urls('/v1/logs'))
           : new LogsProto(urls('/v1/logs'));
-    const provider = new LoggerProvider({ resource: resource(transport), processors: [new SimpleLogRecordProcessor(exporter)] });
+    const provider = new LoggerProvider({ resource: resource(transport), processors: [new SimpleLogRecordProcessor({ exporter })] });
     provider.getLogger('checkout', '1.2.3').emit({
       timestamp: [1_790_000_000, 123_456_789],
       observedTimestamp: [1_790_000_002, 5],

@@ -1,9 +1,28 @@
 /**
  * Export requests of a given number of rows, encoded by protobufjs: logs of about 323 bytes (6 attributes, ids, a body of
  * about 100), metric points of 159 bytes (4 attributes), spans of 409 bytes (8 attributes, an event on every fifth).
- * Deterministic: the same count gives the same bytes.
+ * Deterministic: the same count and seed give the same bytes.
  */
-import { encodeRequest, type Signal } from '../test/support/otlp-requests';
+import { join } from 'node:path';
+import { Root } from 'protobufjs';
+
+type Signal = 'logs' | 'metrics' | 'traces';
+
+const COLLECTOR = 'opentelemetry/proto/collector';
+const REQUESTS: Readonly<Record<Signal, { file: string; type: string }>> = {
+  logs: { file: `${COLLECTOR}/logs/v1/logs_service.proto`, type: 'ExportLogsServiceRequest' },
+  metrics: { file: `${COLLECTOR}/metrics/v1/metrics_service.proto`, type: 'ExportMetricsServiceRequest' },
+  traces: { file: `${COLLECTOR}/trace/v1/trace_service.proto`, type: 'ExportTraceServiceRequest' },
+};
+
+function encodeRequest(signal: Signal, object: object): Uint8Array {
+  const { file, type } = REQUESTS[signal];
+  const root = new Root();
+  // src/cli and dist/cli lie at the same depth.
+  root.resolvePath = (_origin, target) => join(__dirname, '../../proto', target);
+  const message = root.loadSync(file).lookupType(type);
+  return Uint8Array.from(message.encode(message.fromObject(object)).finish());
+}
 
 const BASE_NS = 1_790_000_000_000_000_000n;
 
@@ -50,8 +69,8 @@ const request = (signal: Signal, list: string, scopes: string, rows: string, val
   });
 
 /** One ExportLogsServiceRequest of `rows` records. */
-export function logsPayload(rows: number): Uint8Array {
-  const random = randomizer(1);
+export function logsPayload(rows: number, seed = 1): Uint8Array {
+  const random = randomizer(seed);
   const records = Array.from({ length: rows }, (_, i) => ({
     timeUnixNano: String(BASE_NS + BigInt(i) * 1_000_003n),
     observedTimeUnixNano: String(BASE_NS + BigInt(i) * 1_000_003n + 512_345n),
@@ -74,8 +93,8 @@ export function logsPayload(rows: number): Uint8Array {
 }
 
 /** One ExportMetricsServiceRequest of `rows` number points, 100 to a metric. */
-export function metricsPayload(rows: number): Uint8Array {
-  const random = randomizer(2);
+export function metricsPayload(rows: number, seed = 2): Uint8Array {
+  const random = randomizer(seed);
   const metrics = Array.from({ length: Math.ceil(rows / 100) }, (_, m) => {
     const dataPoints = Array.from({ length: Math.min(100, rows - m * 100) }, (__, i) => ({
       attributes: [
@@ -97,8 +116,8 @@ export function metricsPayload(rows: number): Uint8Array {
 }
 
 /** One ExportTraceServiceRequest of `rows` spans. */
-export function tracesPayload(rows: number): Uint8Array {
-  const random = randomizer(3);
+export function tracesPayload(rows: number, seed = 3): Uint8Array {
+  const random = randomizer(seed);
   const spans = Array.from({ length: rows }, (_, i) => {
     const start = BASE_NS + BigInt(i) * 1_000_003n;
     return {
@@ -134,4 +153,11 @@ export function tracesPayload(rows: number): Uint8Array {
     };
   });
   return request('traces', 'resourceSpans', 'scopeSpans', 'spans', spans);
+}
+
+const PAYLOADS = { logs: logsPayload, metrics: metricsPayload, traces: tracesPayload } as const;
+
+/** `count` different requests of `rows` rows each. */
+export function encodePayloads(signal: Signal, rows: number, count: number): Uint8Array[] {
+  return Array.from({ length: count }, (_, i) => PAYLOADS[signal](rows, i + 1));
 }
