@@ -1,10 +1,14 @@
 # Thermocline: every task of the project. `make help` lists them.
 SHELL := /bin/sh
 BIN := node_modules/.bin
-# NODE=24 runs the tests on the binary of the npm package `node` of that major version.
+# NODE=24 runs the tests on the binary of the npm package `node` of that major (or full) version, installed once under .cache/.
+# Not by npx: the project refuses packages with unlisted install scripts, and that one has a script.
 NODE ?=
 ifneq ($(NODE),)
-NODE_RUN = npx --yes --package=node@$(NODE) -- node
+NODE_HOME := $(CURDIR)/.cache/node-$(NODE)
+NODE_READY := $(NODE_HOME)/.ready
+# On the PATH too, so that a program started as `node` is the same one.
+NODE_RUN = PATH="$(NODE_HOME)/node_modules/node/bin:$$PATH" node
 else
 NODE_RUN = node
 endif
@@ -34,11 +38,24 @@ build: dist/.built ## Compile src/ to dist/ (the command is dist/main.js)
 run: dist/.built ## Start the server with embedded stores under ./data
 	@node dist/main.js serve
 
-test: dist/.built ## Run all tests against real embedded stores (NODE=24 for another Node)
+$(NODE_READY):
+	@echo "installing Node $(NODE) ..." >&2
+	@mkdir -p $(NODE_HOME)
+	@echo '{"private":true,"allowScripts":{"node":true}}' > $(NODE_HOME)/package.json
+	@cd $(NODE_HOME) && npm install --no-progress --no-fund --no-audit --loglevel=error node@$(NODE) >&2
+	@touch $@
+
+test: dist/.built $(NODE_READY) ## Run all tests against real embedded stores (NODE=24 for another Node)
 	@$(JEST)
 
-unit: node_modules/.ready ## Run the unit tests only
+unit: node_modules/.ready $(NODE_READY) ## Run the unit tests only
 	@$(JEST) test/unit
+
+interop: dist/.built $(NODE_READY) ## Run the Go Collector, telemetrygen and the Python SDK against the server (needs go, python3)
+	@$(JEST) --config jest.interop.config.js
+
+deploy: node_modules/.ready $(NODE_READY) ## Check the images, compose, the Helm chart (with real helm) and the examples
+	@$(JEST) test/deploy
 
 format: node_modules/.ready ## Format the sources in place
 	@$(BIN)/biome check --write --linter-enabled=false .
@@ -55,4 +72,4 @@ check: node_modules/.ready ## Format, lint, types, layering, dead code, interfac
 clean: ## Remove build output (keeps ./data)
 	rm -rf dist coverage node_modules/.ready
 
-.PHONY: help install build run test unit format check clean
+.PHONY: help install build run test unit interop deploy format check clean
