@@ -1,9 +1,9 @@
 /** JSON values as attributes: the kind is kept, nested values stay JSON text (see core/table-schema.ts, `attributes`). */
 import type { AttributesBuilder } from '../../columnar/attributes';
 import { ATTRIBUTE_KIND } from '../../core/table-schema';
+import { type CellProblem, mismatch, outOfRange } from '../cell-problem';
 import { type Int64Halves, isPlainInteger, parseDouble, parseInt64 } from '../json-number';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
-import { type CellProblem, mismatch, outOfRange } from './cell-problem';
 
 /** Adds the members of the object at the reader (`{` was peeked) to the open row. All of it is consumed, also after a problem. */
 export function readEntries(reader: JsonReader, out: AttributesBuilder): CellProblem | undefined {

@@ -7,6 +7,7 @@ import type { AttributesBuilder } from '../../columnar/attributes';
 import type { BoolBuilder, BytesBuilder, ColumnBuilder, Int64Builder } from '../../columnar/builders';
 import type { ColumnSchema, ColumnType } from '../../core/table-schema';
 import { decodeBase64 } from '../base64';
+import { type CellProblem, mismatch, outOfRange, timeProblem } from '../cell-problem';
 import {
   type Int64Halves,
   isNumberText,
@@ -17,9 +18,8 @@ import {
   parseUint64,
 } from '../json-number';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
+import { parseDate, parseEpoch, parseTimeText } from '../row-time';
 import { isNumberStart, NOT_AN_OBJECT, readEntries } from './attribute-entries';
-import { type CellProblem, mismatch, outOfRange, timeProblem } from './cell-problem';
-import { parseDate, parseEpoch, parseTimeText } from './time';
 
 export abstract class Column<B extends ColumnBuilder = ColumnBuilder> {
   /** Is there a value, not null, for the open row? */

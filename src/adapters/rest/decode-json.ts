@@ -5,18 +5,18 @@
 import { recordBatch } from '../../columnar/record-batch';
 import type { DecodedRequest } from '../../core/batch';
 import { LOGS_EVENTS } from '../../core/builtin-tables';
-import { columnNameProblem, nanosOwner } from '../../core/column-name';
 import type { IngestError } from '../../core/errors';
 import type { TableSchema } from '../../core/table-schema';
+import type { CellProblem } from '../cell-problem';
+import { aliasesOf, overflowColumn } from '../friendly-names';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
 import { KeyTable } from '../key-table';
+import { newNameProblem } from '../new-columns';
+import { Rejections } from '../row-rejections';
 import { readEntry } from './attribute-entries';
-import type { CellProblem } from './cell-problem';
 import { AttributesColumn, type Column, TimestampColumn } from './columns';
 import { type Derive, deriveFor } from './derive';
-import { aliasesOf, overflowColumn } from './friendly-names';
 import { makeAnyTextColumn, makeColumn } from './make-column';
-import { Rejections } from './rejections';
 import { type JsonKind, type RowVisitor, readRows } from './rows-json';
 
 export interface DecodeContext {
@@ -175,9 +175,7 @@ class RowDecoder implements RowVisitor {
   }
 
   private unknownProblem(name: string): CellProblem {
-    const owner = nanosOwner(name, (other) => this.schema.columns.some((c) => c.name === other && c.type === 'timestamp'));
-    const message =
-      columnNameProblem(name) ?? (owner === undefined ? undefined : `the name is reserved for the nanoseconds of ${owner}`);
+    const message = newNameProblem(name, this.schema);
     return message === undefined
       ? { code: 'unknown_column', message: `table ${this.schema.table} has no such column` }
       : { code: 'invalid_name', message };

@@ -3,24 +3,16 @@
  * - integers: int64 (uint64 when they need it), float64 as soon as one is not an integer or is larger; booleans; strings
  * - timestamp: when the name says so (TIME_NAMES) and a value is a time, or when every value is a full RFC 3339 date-time
  * - json: objects, arrays, and members whose values are of several kinds
- * Null says nothing. Every inferred column may be null, except the time column, which the arrival time fills.
+ * Null says nothing.
  */
 import { Interner } from '../../columnar/interner';
-import { columnNameProblem, nanosOwner } from '../../core/column-name';
-import { LIMITS } from '../../core/limits';
-import { type ColumnSchema, type ColumnType, NANOS_SUFFIX, type TableSchema } from '../../core/table-schema';
+import type { ColumnType, TableSchema } from '../../core/table-schema';
+import { isBuiltin, isTimeName } from '../friendly-names';
 import { type Int64Halves, isPlainInteger, parseInt64, parseUint64 } from '../json-number';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
-import { isBuiltin, TIME_NAMES } from './friendly-names';
+import { type InferredColumns, newColumns } from '../new-columns';
+import { isRfc3339, parseEpoch, parseTimeText } from '../row-time';
 import { type JsonKind, type RowVisitor, readRows } from './rows-json';
-import { isRfc3339, parseEpoch, parseTimeText } from './time';
-
-export interface InferredColumns {
-  /** Columns that the table does not have yet. */
-  readonly columns: readonly ColumnSchema[];
-  /** The known table's, or the one that a new table should have. */
-  readonly timeColumn: string;
-}
 
 /** What was seen of a member, one bit each. */
 const SEEN = {
@@ -43,41 +35,13 @@ export function inferColumns(body: Uint8Array, kind: JsonKind, known: TableSchem
   if (known !== undefined && isBuiltin(known.table)) return { columns: [], timeColumn: known.timeColumn };
   const collector = new MemberCollector();
   readRows(body, kind, collector);
-  return columnsOf(collector.members(), known);
-}
-
-/** The columns for members of the given kinds, in order of their first appearance. */
-function columnsOf(members: ReadonlyMap<string, number>, known: TableSchema | undefined): InferredColumns {
-  const taken = new Map(known?.columns.map(({ name, type }) => [name, type]));
-  const usable = [...members].filter(([name, seen]) => seen !== 0 && !taken.has(name) && columnNameProblem(name) === undefined);
-  const types = new Map(usable.map(([name, seen]) => [name, typeOf(name, seen)]));
-  const typeNamed = (name: string): ColumnType | undefined => taken.get(name) ?? types.get(name);
-  // A timestamp whose companion name is a column already is kept as it is written.
-  for (const [name, type] of types) {
-    if (type === 'timestamp' && taken.has(name + NANOS_SUFFIX)) types.set(name, 'json');
-  }
-  for (const name of types.keys()) {
-    if (nanosOwner(name, (owner) => typeNamed(owner) === 'timestamp') !== undefined) types.delete(name);
-  }
-  const timeColumn = known?.timeColumn ?? timeColumnOf(types);
-  if (known === undefined && !types.has(timeColumn)) types.set(timeColumn, 'timestamp');
-  const columns = [...types].map(([name, type]) => ({ name, type, nullable: name !== timeColumn }));
-  return { columns: withTimeFirst(columns, timeColumn).slice(0, LIMITS.columnsMax - taken.size), timeColumn };
-}
-
-/** The first time-like name that is a timestamp, or else a free name for the arrival time. */
-function timeColumnOf(types: ReadonlyMap<string, ColumnType>): string {
-  const isFree = (name: string): boolean => !types.has(name) && !types.has(name + NANOS_SUFFIX);
-  const present = TIME_NAMES.find((name) => types.get(name) === 'timestamp');
-  return present ?? [...TIME_NAMES, 'arrival_time'].find(isFree) ?? 'ingest_time';
-}
-
-function withTimeFirst(columns: readonly ColumnSchema[], timeColumn: string): ColumnSchema[] {
-  return [...columns.filter(({ name }) => name === timeColumn), ...columns.filter(({ name }) => name !== timeColumn)];
+  const types = [...collector.members()]
+    .filter(([, seen]) => seen !== 0)
+    .map(([name, seen]) => [name, typeOf(name, seen)] as const);
+  return newColumns(new Map(types), known);
 }
 
 const NUMBERS = SEEN.int | SEEN.large | SEEN.negative | SEEN.float;
-const isTimeName = (name: string): boolean => (TIME_NAMES as readonly string[]).includes(name);
 
 function typeOf(name: string, seen: number): ColumnType {
   const kinds = seen & ~SEEN.time;

@@ -6,10 +6,10 @@ import {
   type NumberBuilder,
 } from '../../columnar/builders';
 import type { ColumnSchema } from '../../core/table-schema';
+import { type CellProblem, mismatch, outOfRange } from '../cell-problem';
 import { type Int64Halves, namedDouble, parseDouble } from '../json-number';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
 import { isNumberStart } from './attribute-entries';
-import { type CellProblem, mismatch, outOfRange } from './cell-problem';
 import { Column, readInt64, refuse } from './columns';
 
 type ItemsBuilder = ColumnBuilder & { truncate(length: number): void };

@@ -1,11 +1,13 @@
 /**
  * Where the rows of a JSON body are. `json`: one value, an array of rows, or values one after the other; `ndjson`: one value a line.
+ * A body has at most LIMITS.rowsPerRequestMax rows (`payload_too_large`).
  * A `json` body whose first line is a whole value and that goes on in the next line is read as NDJSON.
  */
 import { isUtf8 } from 'node:buffer';
 import { IngestError } from '../../core/errors';
 import { LIMITS } from '../../core/limits';
 import { JSON_BYTE, JsonReader } from '../json-reader';
+import { tooManyRows } from '../row-rejections';
 
 export type JsonKind = 'json' | 'ndjson';
 
@@ -23,10 +25,32 @@ export interface RowVisitor {
  * Throws IngestError `invalid_argument` when the body as a whole cannot be read (not for one line of NDJSON).
  */
 export function readRows(body: Uint8Array, kind: JsonKind, visitor: RowVisitor): void {
-  if (kind === 'ndjson') {
-    readLines(body, visitor);
-    return;
+  const counted = new CountingVisitor(visitor);
+  if (kind === 'ndjson') readLines(body, counted);
+  else readValues(body, counted);
+}
+
+/** Hands every row on, up to the limit. */
+class CountingVisitor implements RowVisitor {
+  private rows = 0;
+
+  constructor(private readonly visitor: RowVisitor) {}
+
+  row(reader: JsonReader, byte: number): void {
+    if (++this.rows > LIMITS.rowsPerRequestMax) throw tooManyRows();
+    this.visitor.row(reader, byte);
   }
+
+  done(): void {
+    this.visitor.done();
+  }
+
+  broken(error: IngestError): void {
+    this.visitor.broken(error);
+  }
+}
+
+function readValues(body: Uint8Array, visitor: RowVisitor): void {
   // The array around the rows is a level of its own.
   const reader = new JsonReader(body, LIMITS.nestingDepthMax + 1);
   const first = reader.peek();

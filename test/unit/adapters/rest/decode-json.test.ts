@@ -7,14 +7,14 @@ import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../../../src/core/
 import { IngestError } from '../../../../src/core/errors';
 import type { TableName } from '../../../../src/core/ids';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../../../src/core/table-schema';
-import { batchRows } from '../../../support/batch-rows';
+import { plainRows } from '../../../support/plain-rows';
 
 const ARRIVAL = 1_800_000_000_000_000_000n;
 const context = { arrivalNs: ARRIVAL };
 
 const decode = (text: string | Uint8Array, schema: TableSchema, kind: JsonKind = 'json'): DecodedRequest =>
   decodeJsonRows(Buffer.from(text as string), kind, schema, context);
-const rowsOf = (decoded: DecodedRequest): Record<string, unknown>[] => batchRows(decoded.batches[0]?.batch);
+const rowsOf = (decoded: DecodedRequest): Record<string, unknown>[] => plainRows(decoded.batches[0]?.batch);
 
 const table = (columns: Record<string, ColumnType>, required: string[] = []): TableSchema => ({
   table: 'events' as TableName,

@@ -1,6 +1,6 @@
-import type { DecodedRequest, TableBatch } from '../../core/batch';
-import type { RowRejection } from '../../core/errors';
-import { LIMITS } from '../../core/limits';
+import type { DecodedRequest, TableBatch } from '../core/batch';
+import { IngestError, type RowRejection } from '../core/errors';
+import { LIMITS } from '../core/limits';
 import type { CellProblem } from './cell-problem';
 
 const NAME_SHOWN_MAX = 80;
@@ -29,3 +29,6 @@ export class Rejections {
     };
   }
 }
+
+export const tooManyRows = (): IngestError =>
+  new IngestError('payload_too_large', `a request has at most ${LIMITS.rowsPerRequestMax} rows`);

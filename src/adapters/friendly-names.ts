@@ -1,10 +1,12 @@
 /** What `POST /write/metrics`, `/write/logs` and `/write/traces` accept beside the names of the columns themselves. */
-import { BUILTIN_TABLES, LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
-import type { TableName } from '../../core/ids';
-import type { TableSchema } from '../../core/table-schema';
+import { BUILTIN_TABLES, LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../core/builtin-tables';
+import type { TableName } from '../core/ids';
+import type { TableSchema } from '../core/table-schema';
 
 /** Names of a time, the likeliest first. */
 export const TIME_NAMES = ['time', 'timestamp', 'ts', 'event_time'] as const;
+
+export const isTimeName = (name: string): boolean => (TIME_NAMES as readonly string[]).includes(name);
 
 /** Member name -> column of the table. A member with the column's own name goes before. */
 const ALIASES: ReadonlyMap<TableName, Readonly<Record<string, string>>> = new Map([

@@ -1,4 +1,4 @@
-import type { RejectionCode } from '../../core/errors';
+import type { RejectionCode } from '../core/errors';
 
 /** Why a value does not fit its column; made only for rows that are refused. */
 export interface CellProblem {

@@ -5,8 +5,8 @@
  * up to 11 digits seconds (until the year 5138), up to 14 milliseconds, up to 17 microseconds, more nanoseconds.
  * What cannot be held exactly (more than nine fraction digits, a fraction of a nanosecond) is refused, never rounded.
  */
-import { LIMITS } from '../../core/limits';
-import { type Int64Halves, isNumberText, multiplyAdd, negate, parseDouble, parseInt64 } from '../json-number';
+import { LIMITS } from '../core/limits';
+import { type Int64Halves, isNumberText, multiplyAdd, negate, parseDouble, parseInt64 } from './json-number';
 
 export type TimeProblem = 'invalid_time' | 'out_of_range';
 

@@ -1,0 +1,39 @@
+import { type Data, DataType, type RecordBatch } from 'apache-arrow';
+import { positionOf, viewColumn } from '../../src/columnar/read';
+
+/** A record batch as rows of plain values: 64-bit integers and nanoseconds as bigint, attributes as [key, kind, text], null left out. */
+export function plainRows(batch: RecordBatch | undefined): Record<string, unknown>[] {
+  if (batch === undefined) return [];
+  return Array.from({ length: batch.numRows }, (_, row) =>
+    Object.fromEntries(
+      batch.schema.fields
+        .map((field, i) => [field.name, valueAt(batch.data.children[i], row)])
+        .filter(([, value]) => value !== null),
+    ),
+  );
+}
+
+function valueAt(data: Data, row: number): unknown {
+  const view = viewColumn(data);
+  const at = positionOf(view, row);
+  return at < 0 ? null : plainValue(view.values, at);
+}
+
+function plainValue(values: Data, at: number): unknown {
+  const { type, valueOffsets } = values;
+  const bytes = (): Buffer => Buffer.from((values.values as Uint8Array).subarray(valueOffsets[at], valueOffsets[at + 1]));
+  if (DataType.isUtf8(type)) return bytes().toString();
+  if (DataType.isBinary(type)) return bytes().toString('hex');
+  if (DataType.isBool(type)) return ((values.values as Uint8Array)[at >> 3] & (1 << (at & 7))) !== 0;
+  if (DataType.isMap(type)) {
+    const [keys, struct] = values.children[0].children;
+    return range(valueOffsets[at], valueOffsets[at + 1]).map((i) => [
+      valueAt(keys, i),
+      ...struct.children.map((child) => valueAt(child, i)),
+    ]);
+  }
+  if (DataType.isList(type)) return range(valueOffsets[at], valueOffsets[at + 1]).map((i) => valueAt(values.children[0], i));
+  return (values.values as ArrayLike<unknown>)[at];
+}
+
+const range = (start: number, end: number): number[] => Array.from({ length: end - start }, (_, i) => start + i);
