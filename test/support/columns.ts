@@ -34,7 +34,7 @@ function plain(type: ColumnType, values: readonly ColumnValue[]): Data {
   if (type === 'timestamp') return timestamps(values as (bigint | null)[]);
   const days = (value: ColumnValue): ColumnValue | Date => (typeof value === 'number' ? new Date(value * 86_400_000) : value);
   const data = vectorFromArray(type === 'date' ? values.map(days) : [...values], arrowType(type)).data[0];
-  return data ?? vectorFromArray([null], arrowType(type)).data[0]!.slice(0, 0);
+  return data ?? vectorFromArray([null], arrowType(type)).data[0].slice(0, 0);
 }
 
 const signed = (bits: bigint): fc.Arbitrary<bigint> => fc.bigInt({ min: -(2n ** (bits - 1n)), max: 2n ** (bits - 1n) - 1n });
