@@ -18,4 +18,6 @@ export interface DecodedRequest {
   readonly rejectedRows: number;
   /** The first `LIMITS.rejectionsListedMax` of the rejected rows. */
   readonly rejections: readonly RowRejection[];
+  /** What was accepted but is worth a word to the client; absent when there is nothing. */
+  readonly warnings?: readonly string[];
 }

@@ -1,0 +1,212 @@
+/**
+ * What grpc-js does not do for a call, done around its server call object:
+ *
+ * - compression by the rules (GR5, GR6): grpc-js takes a compressed message without `grpc-encoding` as it is, and does not name the
+ *   encodings it knows when it refuses one. Small messages are unpacked without the thread pool.
+ * - admission while a message arrives, from the length in its prefix, instead of after up to 64 MiB have been buffered;
+ * - an end for calls whose message never becomes complete;
+ * - RST_STREAM(NO_ERROR) after an early answer (GR8), so that the client stops sending what nobody will read.
+ *
+ * It uses fields of grpc-js 1.14 that are not part of its interface. Where they are missing, calls run as grpc-js runs them and
+ * `onUnguarded` is told once; the tests of GR5, GR6 and GR8 notice.
+ */
+import type { ServerHttp2Stream } from 'node:http2';
+import type { Metadata, ServerInterceptingCall, ServerInterceptor } from '@grpc/grpc-js';
+import { IngestError } from '../core/errors';
+import type { Ingest } from '../core/ingest';
+import { decompress } from './decompress';
+import { GrowingAdmission } from './growing-admission';
+import type { GrpcService } from './grpc-contract';
+import { grpcStatus } from './grpc-status';
+
+/** The inside of grpc-js's BaseServerInterceptingCall that is used here. */
+interface ServerCall {
+  readonly stream: ServerHttp2Stream;
+  readonly metadata: Metadata;
+  readonly receivedHalfClose: boolean;
+  handleDataFrame(data: Buffer): void;
+  decompressMessage(message: Buffer, encoding: string): Buffer | Promise<Buffer>;
+  sendStatus(status: ReturnType<typeof grpcStatus>): void;
+}
+
+/** Compressed flag and length. */
+const PREFIX_BYTES = 5;
+/** See http-body.ts. */
+const FIRST_RESERVATION_BYTES = 1024 * 1024;
+const NO_ERROR = 0;
+const BUILTIN_SERVICES = '/grpc.';
+
+const admissions = new WeakMap<Metadata, ArrivingMessage>();
+
+/** The room reserved for a call's message. The caller must release it. Undefined for a call that is not guarded. */
+export function takeAdmission(metadata: Metadata): GrowingAdmission | undefined {
+  return admissions.get(metadata)?.take();
+}
+
+/** The message of one unary call while it arrives, and its room until the handler takes it. */
+class ArrivingMessage {
+  readonly admission: GrowingAdmission;
+  /** Bytes with the prefix; unknown before the prefix is whole. */
+  expectedBytes = Number.POSITIVE_INFINITY;
+  receivedBytes = 0;
+  private reservedBytes = 0;
+  private taken = false;
+  private readonly prefix = Buffer.alloc(PREFIX_BYTES);
+
+  constructor(
+    ingest: Ingest,
+    readonly call: ServerCall,
+    readonly startedAtMs: number,
+  ) {
+    this.admission = new GrowingAdmission(ingest);
+  }
+
+  /** Throws IngestError `unavailable` when there is no room for what comes. */
+  add(data: Buffer): void {
+    if (this.receivedBytes < PREFIX_BYTES) {
+      data.copy(this.prefix, this.receivedBytes);
+      if (this.receivedBytes + data.length >= PREFIX_BYTES) this.expectedBytes = PREFIX_BYTES + this.prefix.readUInt32BE(1);
+    }
+    this.receivedBytes += data.length;
+    if (this.reservedBytes !== 0 && this.receivedBytes <= this.reservedBytes) return;
+    const step = Math.max(FIRST_RESERVATION_BYTES, this.reservedBytes * 2, this.receivedBytes);
+    this.reservedBytes = Math.min(step, Math.max(this.expectedBytes, this.receivedBytes));
+    this.admission.reserve(this.reservedBytes);
+  }
+
+  take(): GrowingAdmission {
+    this.taken = true;
+    return this.admission;
+  }
+
+  releaseUnlessTaken(): void {
+    if (!this.taken) this.admission.release();
+  }
+}
+
+export interface GrpcCallGuardOptions {
+  readonly services: readonly GrpcService[];
+  readonly messageBytesMax: number;
+  /** From the start of a call to the end of its message. */
+  readonly requestTimeoutMs: number;
+  readonly onUnguarded: () => void;
+}
+
+export class GrpcCallGuard {
+  readonly interceptor: ServerInterceptor;
+  private readonly byMethod = new Map<string, NonNullable<GrpcService['admission']>>();
+  private readonly arriving = new Set<ArrivingMessage>();
+  private readonly builtinCalls = new Set<ServerCall>();
+  private readonly timer: NodeJS.Timeout;
+  private toldUnguarded = false;
+
+  constructor(private readonly options: GrpcCallGuardOptions) {
+    for (const { definition, admission } of options.services) {
+      if (admission === undefined) continue;
+      for (const method of Object.values(definition)) this.byMethod.set(method.path, admission);
+    }
+    this.interceptor = (method, call) => {
+      this.guard(method.path, call);
+      return call as ServerInterceptingCall;
+    };
+    this.timer = setInterval(() => this.endSlow(), Math.max(50, Math.min(options.requestTimeoutMs / 4, 2_500)));
+    this.timer.unref();
+  }
+
+  /** Ends health watches and reflection calls, which would hold a stop up for ever. */
+  endBuiltinCalls(): void {
+    for (const call of this.builtinCalls) call.sendStatus(grpcStatus(new IngestError('unavailable', 'server is stopping')));
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+  }
+
+  private guard(path: string, given: unknown): void {
+    const call = given as ServerCall;
+    if (typeof call.decompressMessage !== 'function' || typeof call.handleDataFrame !== 'function' || call.stream === undefined) {
+      if (!this.toldUnguarded) this.options.onUnguarded();
+      this.toldUnguarded = true;
+      return;
+    }
+    const admission = this.byMethod.get(path);
+    call.decompressMessage = (message, encoding) => this.unpack(message, encoding, admission);
+    closeAfterEarlyStatus(call);
+    if (admission !== undefined) this.watch(call, admission);
+    if (path.startsWith(BUILTIN_SERVICES)) {
+      this.builtinCalls.add(call);
+      call.stream.once('close', () => this.builtinCalls.delete(call));
+    }
+  }
+
+  private watch(call: ServerCall, { ingest, refused }: NonNullable<GrpcService['admission']>): void {
+    const message = new ArrivingMessage(ingest, call, performance.now());
+    admissions.set(call.metadata, message);
+    this.arriving.add(message);
+    const handleDataFrame = call.handleDataFrame;
+    let refusedBefore = false;
+    call.handleDataFrame = (data) => {
+      if (refusedBefore) return;
+      try {
+        message.add(data);
+      } catch (reason) {
+        const error = IngestError.from(reason);
+        refusedBefore = true;
+        this.arriving.delete(message);
+        call.sendStatus(grpcStatus(error));
+        refused(error);
+        return;
+      }
+      if (message.receivedBytes >= message.expectedBytes) this.arriving.delete(message);
+      handleDataFrame.call(call, data);
+    };
+    call.stream.once('close', () => {
+      this.arriving.delete(message);
+      message.releaseUnlessTaken();
+    });
+  }
+
+  /** In place of grpc-js's own: what it throws or rejects with is sent as the call's status. */
+  private unpack(message: Buffer, encoding: string, admission: GrpcService['admission']): Buffer | Promise<Buffer> {
+    const payload = message.subarray(PREFIX_BYTES);
+    if (message[0] === 0) return payload;
+    const fail = (reason: unknown): never => {
+      const error = IngestError.from(reason);
+      admission?.refused(error);
+      throw grpcStatus(error);
+    };
+    try {
+      const plain = decompress(compression(encoding), payload, this.options.messageBytesMax);
+      return Buffer.isBuffer(plain) ? plain : plain.catch(fail);
+    } catch (reason) {
+      return fail(reason);
+    }
+  }
+
+  private endSlow(): void {
+    if (this.arriving.size === 0) return;
+    const startedBeforeMs = performance.now() - this.options.requestTimeoutMs;
+    for (const message of this.arriving) {
+      // Calls are in the order of their start.
+      if (message.startedAtMs > startedBeforeMs) return;
+      this.arriving.delete(message);
+      message.call.sendStatus(grpcStatus(new IngestError('deadline_exceeded', 'the request took too long to arrive')));
+    }
+  }
+}
+
+/** grpc/doc/compression.md: an unknown encoding is UNIMPLEMENTED, a compressed message without one is INTERNAL. */
+function compression(encoding: string): 'gzip' | 'deflate' {
+  if (encoding === 'gzip' || encoding === 'deflate') return encoding;
+  if (encoding === 'identity') throw new IngestError('internal', 'compressed message without grpc-encoding');
+  throw new IngestError('unsupported_encoding', 'grpc-encoding must be one of identity, deflate, gzip');
+}
+
+/** GR8: a status sent before the client's end is followed by RST_STREAM(NO_ERROR). */
+function closeAfterEarlyStatus(call: ServerCall): void {
+  const sendStatus = call.sendStatus;
+  call.sendStatus = (status) => {
+    sendStatus.call(call, status);
+    if (!call.receivedHalfClose && !call.stream.destroyed) call.stream.close(NO_ERROR);
+  };
+}

@@ -1,0 +1,94 @@
+/** OTLP/gRPC (OTLP specification, "OTLP/gRPC"; rules OG1-OG10): the three Export services, on raw message bytes. */
+import type { sendUnaryData, ServerUnaryCall, ServiceDefinition } from '@grpc/grpc-js';
+import { IngestError } from '../../core/errors';
+import type { Ingest } from '../../core/ingest';
+import { LIMITS } from '../../core/limits';
+import type { Telemetry } from '../../telemetry';
+import { parseAck } from '../ack';
+import { takeAdmission } from '../grpc-call-guard';
+import { asBytes, type GrpcService } from '../grpc-contract';
+import { grpcServiceError } from '../grpc-status';
+import { GrowingAdmission } from '../growing-admission';
+import { RequestMetrics } from '../request-metrics';
+import { encodeResponse } from './response';
+import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, type Signal, wallClockNs } from './signal';
+
+export interface OtlpGrpcAdapterOptions {
+  readonly ingest: Ingest;
+  readonly decoders: OtlpDecoders;
+  readonly telemetry: Telemetry;
+  readonly responseBytesMax?: number;
+  readonly nowNs?: () => bigint;
+}
+
+const PROTO_FILES: Readonly<Record<Signal, string>> = {
+  logs: 'opentelemetry/proto/collector/logs/v1/logs_service.proto',
+  metrics: 'opentelemetry/proto/collector/metrics/v1/metrics_service.proto',
+  traces: 'opentelemetry/proto/collector/trace/v1/trace_service.proto',
+};
+
+export class OtlpGrpcAdapter {
+  readonly services: readonly GrpcService[];
+  private readonly metrics: RequestMetrics;
+  private readonly nowNs: () => bigint;
+
+  constructor(private readonly options: OtlpGrpcAdapterOptions) {
+    this.metrics = new RequestMetrics(options.telemetry, 'otlp_grpc');
+    this.nowNs = options.nowNs ?? wallClockNs;
+    this.services = SIGNAL_LIST.map((signal) => this.service(signal));
+  }
+
+  private service(signal: Signal): GrpcService {
+    const name = SIGNALS[signal].grpcService;
+    return {
+      name,
+      definition: exportDefinition(name),
+      implementation: {
+        export: (call: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>) => {
+          this.export(signal, call).then(
+            (response) => callback(null, response),
+            (reason: unknown) => callback(grpcServiceError(IngestError.from(reason))),
+          );
+        },
+      },
+      protoFile: PROTO_FILES[signal],
+      admission: { ingest: this.options.ingest, refused: (error) => this.metrics.failed(error.code) },
+    };
+  }
+
+  private async export(signal: Signal, call: ServerUnaryCall<Buffer, Buffer>): Promise<Buffer> {
+    const { ingest, decoders, responseBytesMax = LIMITS.responseBytesMax } = this.options;
+    const receivedAtMs = performance.now();
+    const admission = takeAdmission(call.metadata) ?? new GrowingAdmission(ingest);
+    try {
+      if (call.cancelled) throw new IngestError('cancelled', 'the client cancelled the call');
+      admission.reserve(call.request.length);
+      this.metrics.received(call.request.length);
+      const [wish] = call.metadata.get('x-ack');
+      const ack = parseAck(wish === undefined ? undefined : String(wish));
+      const decoded = decoders[signal].decode(call.request, { arrivalNs: this.nowNs() });
+      await ingest.write({ protocol: 'otlp_grpc', batches: decoded.batches, ack });
+      this.metrics.acknowledged(decoded, receivedAtMs);
+      return encodeResponse(decoded, responseBytesMax);
+    } catch (error) {
+      this.metrics.failed(IngestError.from(error).code);
+      throw error;
+    } finally {
+      admission.release();
+    }
+  }
+}
+
+function exportDefinition(service: string): ServiceDefinition {
+  return {
+    export: {
+      path: `/${service}/Export`,
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: asBytes,
+      requestDeserialize: asBytes,
+      responseSerialize: asBytes,
+      responseDeserialize: asBytes,
+    },
+  };
+}
