@@ -25,15 +25,30 @@ export async function startPostgres(): Promise<TestPostgres> {
   return { url: url.href, stop: () => execute(server, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) };
 }
 
+export interface OwnPostgres extends TestPostgres {
+  readonly server: EmbeddedPostgres;
+  readonly dataDir: string;
+  /** A new server, on another port, on the data of the one before, which must have ended. */
+  startAgain(): Promise<EmbeddedPostgres>;
+}
+
 /** A server of one's own, for tests that stop or kill it. */
-export async function startOwnPostgres(): Promise<TestPostgres & { server: EmbeddedPostgres; dataDir: string }> {
+export async function startOwnPostgres(): Promise<OwnPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), 'thermocline-postgres-'));
-  const server = await EmbeddedPostgres.start({ dataDir, logger: silentLogger() });
-  const stop = async (): Promise<void> => {
-    await server.stop();
-    await rm(dataDir, { recursive: true, force: true });
+  let server = await EmbeddedPostgres.start({ dataDir, logger: silentLogger() });
+  return {
+    server,
+    dataDir,
+    url: server.url,
+    startAgain: async () => {
+      server = await EmbeddedPostgres.start({ dataDir, logger: silentLogger() });
+      return server;
+    },
+    stop: async () => {
+      await server.stop();
+      await rm(dataDir, { recursive: true, force: true });
+    },
   };
-  return { server, dataDir, url: server.url, stop };
 }
 
 async function execute(url: string, sql: string): Promise<void> {

@@ -1,0 +1,13 @@
+/** Starts an embedded PostgreSQL in the folder given as argument, says its URL on stdout, and waits to be killed. */
+import { createLogger } from '../../src/telemetry';
+import { EmbeddedPostgres } from '../../src/embedded/postgres';
+
+async function main(): Promise<void> {
+  const [, , dataDir = ''] = process.argv;
+  const server = await EmbeddedPostgres.start({ dataDir, logger: createLogger('silent') });
+  process.stdout.write(`${server.url}\n`);
+  // Keeps the process alive; the server alone does not.
+  setInterval(() => undefined, 60_000);
+}
+
+void main();
