@@ -36,6 +36,9 @@
  * Not guaranteed: that damage to the last group of frames can be told from a torn write. Nothing later vouches for that group
  * until the next commit, a seal or a sink's checkpoint does.
  *
+ * Versions (R18): a reader accepts its own version and the one before; an unknown one is refused, never skipped. When there is a
+ * version 2, its writer goes on writing version 1 until the operator confirms the upgrade.
+ *
  * The checksum is CRC-32 (ISO-HDLC, `zlib.crc32`), where durability.md R6 asks for CRC-32C: the native one runs at 4-7 GB/s,
  * CRC-32C in JavaScript at 2 GB/s, and both detect the same classes of error at these lengths.
  */

@@ -14,7 +14,6 @@ import type { FileWal } from '../../src/wal/file-wal';
 import { fingerprint, openWal, readAll, walBatch } from '../support/wal-fixtures';
 
 const KILLS = 20;
-const REPOSITORY = path.join(__dirname, '..', '..');
 
 let directory: string;
 
@@ -33,8 +32,8 @@ interface Child {
 }
 
 function startChild(firstSeed: number): Child {
-  const hook = path.join(REPOSITORY, 'test/support/run-typescript.cjs');
-  const script = path.join(REPOSITORY, 'test/support/wal-child.ts');
+  const hook = require.resolve('../support/run-typescript.cjs');
+  const script = require.resolve('../support/wal-child.ts');
   const child = spawn(process.execPath, ['-r', hook, script, path.join(directory, 'wal'), String(firstSeed), '4'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -122,10 +121,12 @@ test('files are readable by their owner only, and a symbolic link in their place
   await expect(openWal(new FileStorage(), target)).rejects.toMatchObject({ code: 'ELOOP' });
 });
 
+const run = (command: string, args: readonly string[]) => spawnSync(command, args, { encoding: 'utf8' });
+
 /** A file system of 1 MiB, or the reason why there is none. */
 function mountSmall(target: string): string | undefined {
   if (process.getuid?.() !== 0) return 'only root may mount a tmpfs';
-  const result = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', target], { encoding: 'utf8' });
+  const result = run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', target]);
   return result.status === 0 ? undefined : `mount: ${result.error?.message ?? result.stderr.trim()}`;
 }
 
@@ -159,6 +160,6 @@ test('a device that is really full refuses appends, keeps what it acknowledged, 
     expect((await readAll(wal, undefined, 1 << 20)).at(-1)?.lsn).toBe(kept.length + 1);
     await wal.close();
   } finally {
-    expect(spawnSync('umount', [mounted]).status).toBe(0);
+    expect(run('umount', [mounted]).status).toBe(0);
   }
 });

@@ -2,7 +2,9 @@
  * What a start makes of a damaged directory (R7, R9, R18). The files are made by the WAL itself on the simulated disk and then
  * changed byte by byte. A torn tail is cut and kept aside; damage to acknowledged entries refuses the start with exact ranges.
  */
+import { strict as assert } from 'node:assert';
 import { crc32 } from 'node:zlib';
+import * as fc from 'fast-check';
 import { lsn } from '../../../src/core/ids';
 import { FileDeliveryStateStore } from '../../../src/wal/delivery-state';
 import { type DamagedRange, WalCorruptError, WalLockedError, WalVersionError } from '../../../src/wal/errors';
@@ -12,6 +14,7 @@ import { SimulatedDisk } from '../../support/simulated-disk';
 import { fingerprint, openWal, readAll, walBatch } from '../../support/wal-fixtures';
 
 const DIRECTORY = '/wal';
+const LARGE = { segmentBytes: 64 * 1024, frameBytesMax: 4 << 20 };
 const segmentPath = (number: number): string => `${DIRECTORY}/${String(number).padStart(16, '0')}.wal`;
 
 interface Image {
@@ -157,6 +160,49 @@ test('with verify tail a flip in a sealed segment is found when it is read, and 
   await expect(readAll(wal)).rejects.toThrow(WalCorruptError);
   expect(fatal).toHaveLength(1);
   await expect(wal.append([walBatch(1, 1)])).rejects.toMatchObject({ code: 'unavailable' });
+});
+
+test('no change of a closed log goes unnoticed: the start is refused, or every entry is there as it was', async () => {
+  const image = await imageOf(30, 500, 'close');
+  const names = [...image.files.keys()].filter((name) => name.endsWith('.wal'));
+  const outcomes = { refused: 0, harmless: 0 };
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...names),
+      fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+      fc.uint8Array({ minLength: 1, maxLength: 600 }),
+      async (name, part, noise) => {
+        const disk = changed(image, name, (bytes) => void Buffer.from(noise).copy(bytes, Math.floor(part * bytes.length)));
+        const found = await openWal(disk.mount(), DIRECTORY).catch((error: unknown) => error);
+        if (found instanceof WalCorruptError || found instanceof WalVersionError) outcomes.refused++;
+        else {
+          assert.deepEqual(await printsOf(found as FileWal), image.prints);
+          outcomes.harmless++;
+        }
+      },
+    ),
+    { numRuns: 1_000 },
+  );
+  expect(outcomes.refused).toBeGreaterThan(outcomes.harmless);
+});
+
+test('frames larger than what is read at a time are checked, cut and served like small ones', async () => {
+  const make = async (): Promise<SimulatedDisk> => {
+    const disk = new SimulatedDisk();
+    const wal = await openWal(disk.mount(), DIRECTORY, LARGE);
+    for (const seed of [1, 2]) await wal.append([walBatch(seed, 2_500_000, 3)]);
+    await wal.append([walBatch(3, 100)]);
+    return disk;
+  };
+  const disk = await make();
+  const large = disk.files().filter((name) => name.endsWith('.wal') && disk.peek(name).length > 1_000_000);
+  expect(large).toHaveLength(2);
+  const wal = await openWal(diskOf(new Map(disk.files().map((name) => [name, disk.peek(name)]))).mount(), DIRECTORY, LARGE);
+  const prints = [walBatch(1, 2_500_000), walBatch(2, 2_500_000), walBatch(3, 100)].map((batch) => fingerprint([batch]));
+  expect((await printsOf(wal)).map((print, index) => print === prints[index])).toEqual([true, true, true]);
+  const image = { files: new Map(disk.files().map((name) => [name, disk.peek(name)])), prints };
+  const error = await refusal(changed(image, large[1], (bytes) => void (bytes[2_400_000] ^= 1)));
+  expect(ranges(error)).toEqual([`${large[1].slice(-6, -4)}:2-2`]);
 });
 
 test('a lost sector of zeros in the middle is damage, not the end of the log', async () => {
