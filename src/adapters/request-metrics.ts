@@ -31,6 +31,12 @@ export class RequestMetrics {
     if (decoded.rejectedRows > 0) this.countRejections(decoded);
   }
 
+  /** A request of which no row was accepted. */
+  refused(decoded: DecodedRequest): void {
+    this.count('invalid_argument');
+    this.countRejections(decoded);
+  }
+
   failed(code: ErrorCode): void {
     this.count(code);
   }

@@ -36,9 +36,17 @@ const MESSAGE_LENGTH_MAX = 1024;
 const BAD_REQUEST = 'type.googleapis.com/google.rpc.BadRequest';
 const RETRY_INFO = 'type.googleapis.com/google.rpc.RetryInfo';
 
-/** The text of an error, cut to a bounded length and well-formed (a lone surrogate cannot be encoded). */
+/** What an error says to a client, each part of bounded length and well-formed (a lone surrogate cannot be encoded). */
+export function statusText(error: IngestError): { message: string; at: string | undefined } {
+  return { message: bounded(error.message), at: error.at === undefined ? undefined : bounded(error.at) };
+}
+
+/** The same as one text. */
 export function statusMessage(error: IngestError): string {
-  const text = error.at === undefined ? error.message : `${error.message} (at ${error.at})`;
+  return bounded(error.at === undefined ? error.message : `${error.message} (at ${error.at})`);
+}
+
+function bounded(text: string): string {
   const cut = text.length > MESSAGE_LENGTH_MAX ? `${text.slice(0, MESSAGE_LENGTH_MAX - 3)}...` : text;
   return Buffer.from(cut).toString();
 }
@@ -98,5 +106,5 @@ function nanosOf(waitMs: number): number {
 }
 
 function fieldOf(error: IngestError): string {
-  return Buffer.from((error.at ?? 'body').slice(0, MESSAGE_LENGTH_MAX)).toString();
+  return bounded(error.at ?? 'body');
 }

@@ -1,0 +1,195 @@
+/**
+ * REST (DESIGN section 4): `POST /write/{table}` takes rows as JSON, NDJSON or an Arrow IPC stream; tables and columns are made as the
+ * rows need them, but only for a request of which at least one row is accepted. `GET /schema` shows what there is.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { DecodedRequest, TableBatch } from '../../core/batch';
+import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
+import { IngestError } from '../../core/errors';
+import { type TableName, tableName } from '../../core/ids';
+import type { AckLevel, Ingest, Registry, WriteReceipt } from '../../core/ingest';
+import { LIMITS } from '../../core/limits';
+import type { TableSchema } from '../../core/table-schema';
+import type { Telemetry } from '../../telemetry';
+import { parseAck } from '../ack';
+import type { HttpAdapter, HttpExchange, HttpReply, HttpRoute } from '../http-contract';
+import { mediaType } from '../media-type';
+import type { InferredColumns } from '../new-columns';
+import { withBody } from '../request-body';
+import { RequestMetrics } from '../request-metrics';
+import { STATUS, statusText } from '../status';
+import { decodeJsonRows } from './decode-json';
+import { inferColumns } from './infer';
+
+/** A body format: what columns its rows need, and its rows as a record batch. Both throw IngestError `invalid_argument`. */
+export interface RowFormat {
+  infer(body: Uint8Array, known: TableSchema | undefined): InferredColumns;
+  decode(body: Uint8Array, schema: TableSchema, context: { arrivalNs: bigint }): DecodedRequest;
+}
+
+export interface RestAdapterOptions {
+  readonly ingest: Ingest;
+  readonly registry: Registry;
+  readonly telemetry: Telemetry;
+  /** Limit after decompression; the listener has the one before. */
+  readonly bodyBytesMax?: number;
+  readonly nowNs?: () => bigint;
+}
+
+const JSON_TYPE = 'application/json';
+
+/** Short names of the built-in tables. */
+const SHORT_NAMES: ReadonlyMap<string, TableName> = new Map([
+  ['metrics', METRICS_EVENTS.table],
+  ['logs', LOGS_EVENTS.table],
+  ['traces', TRACES_SPANS.table],
+]);
+
+const JSON_ROWS: RowFormat = {
+  infer: (body, known) => inferColumns(body, 'json', known),
+  decode: (body, schema, context) => decodeJsonRows(body, 'json', schema, context),
+};
+
+const NDJSON_ROWS: RowFormat = {
+  infer: (body, known) => inferColumns(body, 'ndjson', known),
+  decode: (body, schema, context) => decodeJsonRows(body, 'ndjson', schema, context),
+};
+
+const NO_ROWS: DecodedRequest = { batches: [], acceptedRows: 0, rejectedRows: 0, rejections: [] };
+
+export class RestAdapter implements HttpAdapter {
+  readonly routes: readonly HttpRoute[];
+  private readonly metrics: RequestMetrics;
+  private readonly nowNs: () => bigint;
+
+  constructor(private readonly options: RestAdapterOptions) {
+    this.metrics = new RequestMetrics(options.telemetry, 'rest');
+    this.nowNs = options.nowNs ?? (() => BigInt(Date.now()) * 1_000_000n);
+    this.routes = [
+      { method: 'POST', path: '/write/:table', handle: (exchange) => this.write(exchange) },
+      { method: 'GET', path: '/schema', handle: () => Promise.resolve(this.listSchemas()) },
+      { method: 'GET', path: '/schema/:table', handle: async (exchange) => this.showSchema(exchange.param) },
+    ];
+  }
+
+  claims(path: string): boolean {
+    return path.startsWith('/write') || path.startsWith('/schema');
+  }
+
+  renderError(error: IngestError, _headers: IncomingHttpHeaders): HttpReply {
+    const { message, at } = statusText(error);
+    return json(STATUS[error.code].http, { error: { code: error.code, message, ...(at === undefined ? {} : { at }) } });
+  }
+
+  private async write(exchange: HttpExchange): Promise<HttpReply> {
+    try {
+      const format = formatOf(exchange.headers);
+      const table = tableOf(exchange.param);
+      const ack = parseAck(exchange.headers['x-ack'] as string | undefined);
+      const limitBytes = this.options.bodyBytesMax ?? LIMITS.requestBytesMax;
+      return await withBody(exchange, this.options.ingest, limitBytes, async (received) => {
+        this.metrics.received(received.wireBytes);
+        const decoded = received.body.length === 0 ? NO_ROWS : await this.decode(table, format, received.body);
+        const receipt = await this.store(decoded, ack);
+        if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) this.metrics.refused(decoded);
+        else this.metrics.acknowledged(decoded, received.receivedAtMs);
+        return answer(table, decoded, receipt);
+      });
+    } catch (error) {
+      this.metrics.failed(IngestError.from(error).code);
+      throw error;
+    }
+  }
+
+  private store({ batches }: DecodedRequest, ack: AckLevel): Promise<WriteReceipt> {
+    return this.options.ingest.write({ protocol: 'rest', batches, ack });
+  }
+
+  /** The rows under a schema that is in force: it is made durable only when there is a row for it. */
+  private async decode(table: TableName, format: RowFormat, body: Buffer): Promise<DecodedRequest> {
+    const { registry } = this.options;
+    const context = { arrivalNs: this.nowNs() };
+    const known = registry.get(table);
+    const { columns, timeColumn } = format.infer(body, known);
+    if (known !== undefined && columns.length === 0) return format.decode(body, known, context);
+    const wanted: TableSchema = {
+      table,
+      version: (known?.version ?? 0) + 1,
+      columns: [...(known?.columns ?? []), ...columns],
+      timeColumn,
+      tier: known?.tier ?? 'hot',
+    };
+    const decoded = format.decode(body, wanted, context);
+    if (decoded.acceptedRows === 0) return decoded;
+    const schema = await registry.evolve(table, columns, { timeColumn });
+    // Another request may have made a column of the same name with another type meanwhile.
+    if (!covers(schema, wanted)) return format.decode(body, schema, context);
+    const batches = decoded.batches.map((batch): TableBatch => ({ ...batch, schemaVersion: schema.version }));
+    return { ...decoded, batches };
+  }
+
+  private listSchemas(): HttpReply {
+    return json(200, { tables: this.options.registry.list().map(schemaJson) });
+  }
+
+  private showSchema(name: string): HttpReply {
+    const table = SHORT_NAMES.get(name) ?? tableName(name);
+    const schema = table === undefined ? undefined : this.options.registry.get(table);
+    if (schema === undefined) throw new IngestError('not_found', 'no such table', { at: 'table' });
+    return json(200, schemaJson(schema));
+  }
+}
+
+function formatOf(headers: IncomingHttpHeaders): RowFormat {
+  const header = headers['content-type'];
+  if (header === undefined || header === '') return JSON_ROWS;
+  switch (mediaType(header)) {
+    case 'json':
+      return JSON_ROWS;
+    case 'ndjson':
+      return NDJSON_ROWS;
+    default:
+      throw new IngestError('unsupported_media_type', 'content-type must be application/json or application/x-ndjson');
+  }
+}
+
+function tableOf(name: string): TableName {
+  const table = SHORT_NAMES.get(name) ?? tableName(name);
+  if (table !== undefined) return table;
+  const rule = 'a table name is a letter, then letters, digits or _, at most 63, and none of the reserved names';
+  throw new IngestError('invalid_argument', rule, { at: 'table' });
+}
+
+/** Whether the schema has every column of the other one with the same type. */
+function covers(schema: TableSchema, wanted: TableSchema): boolean {
+  const types = new Map(schema.columns.map(({ name, type }) => [name, type]));
+  return schema.timeColumn === wanted.timeColumn && wanted.columns.every(({ name, type }) => types.get(name) === type);
+}
+
+function answer(table: TableName, decoded: DecodedRequest, receipt: WriteReceipt): HttpReply {
+  const { acceptedRows, rejectedRows, rejections } = decoded;
+  return json(acceptedRows === 0 && rejectedRows > 0 ? 400 : 200, {
+    batch: receipt.batch,
+    table,
+    accepted: acceptedRows,
+    rejected: rejectedRows,
+    rejections,
+  });
+}
+
+function schemaJson(schema: TableSchema): object {
+  const { table, version, tier, timeColumn, columns } = schema;
+  return {
+    table,
+    version,
+    tier,
+    time_column: timeColumn,
+    columns: columns.map(({ name, type, nullable, lowCardinality = false }) => {
+      return { name, type, nullable, low_cardinality: lowCardinality };
+    }),
+  };
+}
+
+function json(status: number, value: object): HttpReply {
+  return { status, contentType: JSON_TYPE, body: JSON.stringify(value) };
+}
