@@ -79,7 +79,7 @@ async function readState(storage: Storage, directory: string, tier: Tier): Promi
   }
 }
 
-/** What the checkpoints say about the log: entries below `durableBelow` were durable once, those from `neededFrom` on are needed. */
+/** What a checkpoint says about the log: entries below `durableBelow` were durable once, those from `neededFrom` on are needed. */
 export interface CheckpointEvidence {
   readonly walId: WalId;
   readonly tier: Tier;

@@ -100,8 +100,8 @@ function startFresh(checkpoints: readonly CheckpointEvidence[]): Recovered {
   const needed = checkpoints.find((checkpoint) => checkpoint.durableBelow > 1);
   if (needed !== undefined) {
     throw new WalCorruptError(
-      `the directory has no wal segment, but the checkpoint of ${needed.tier} is at lsn ${needed.neededFrom} of wal ${needed.walId}; ` +
-        'restore the segments, or remove the checkpoints to begin a new wal',
+      `the directory has no wal segment, but the checkpoint of ${needed.tier} is at lsn ${needed.neededFrom} ` +
+        `of wal ${needed.walId}; restore the segments, or remove the checkpoints to begin a new wal`,
     );
   }
   return { walId: undefined, epoch: 0, segments: [], segmentNumber: 0, lastSeq: 0 };

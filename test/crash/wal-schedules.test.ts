@@ -100,7 +100,7 @@ class Model {
     else await this.restart('close');
   }
 
-  /** The end of every schedule: power loss, another one right behind the recovery, then a comparison. Gives what was acknowledged. */
+  /** The end of every schedule: power loss, again right behind the recovery, then a comparison. Gives what was acknowledged. */
   async finish(): Promise<number> {
     await this.restart('power');
     await this.restart('power');
