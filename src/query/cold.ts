@@ -1,5 +1,5 @@
 /** Read-only SQL on ClickHouse: `readonly=1`, limits of rows and time, the store's own formats. */
-import { type ClickHouseClient, ClickHouseError, createClient } from '@clickhouse/client';
+import { type ClickHouseClient, ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import { SqlError, type SqlFormat, type SqlLimits, type SqlResult, type SqlStore } from './answer';
 
 const FORMATS = {
@@ -25,6 +25,8 @@ export class ClickHouseSql implements SqlStore {
       application: 'thermocline-sql',
       request_timeout: limits.timeoutMs + 5_000,
       max_open_connections: 4,
+      // Errors are thrown; the client would print them besides.
+      log: { level: ClickHouseLogLevel.OFF },
     });
   }
 
