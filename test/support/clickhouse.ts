@@ -7,6 +7,8 @@ import { silentLogger } from '../../src/telemetry';
 
 export interface TestClickHouse {
   readonly url: string;
+  readonly dataDir: string;
+  readonly server: EmbeddedClickHouse;
   /** Rows of a SELECT; 64-bit integers, NaN and infinities as strings. */
   rows(sql: string): Promise<unknown[][]>;
   /** Runs a statement that gives no rows. */
@@ -16,7 +18,11 @@ export interface TestClickHouse {
   stop(): Promise<void>;
 }
 
-const SOURCES = join(__dirname, '../../src/embedded/clickhouse/child.ts');
+/** Starts the child from its TypeScript source. */
+export const CLICKHOUSE_CHILD = {
+  path: join(__dirname, '../../src/embedded/clickhouse/child.ts'),
+  execArgv: ['-r', join(__dirname, 'run-typescript.cjs')],
+};
 const QUOTED = 'output_format_json_quote_64bit_integers=1&output_format_json_quote_denormals=1';
 const POLL_MS = 20;
 
@@ -26,13 +32,15 @@ export async function startClickHouse(): Promise<TestClickHouse> {
   const server = await EmbeddedClickHouse.start({
     dataDir,
     logger: silentLogger(),
-    child: { path: SOURCES, execArgv: ['-r', join(__dirname, 'run-typescript.cjs')] },
+    child: CLICKHOUSE_CHILD,
   });
   const command = async (sql: string): Promise<void> => {
     await ask(server.url, sql);
   };
   return {
     url: server.url,
+    dataDir,
+    server,
     command,
     rows: async (sql) => {
       const answer = await ask(`${server.url}/?${QUOTED}`, `${sql} FORMAT JSONCompact`);

@@ -99,7 +99,9 @@ export function readStatement(text: string, complete: boolean): Statement | unde
 
 /** True for what a read-only request may run; the engine checks it too, except in a session. */
 export function onlyReads(statement: Statement): boolean {
-  return statement.kind === 'select' || (statement.kind === 'other' && READ_WORDS.has(statement.tokens[0].text));
+  if (statement.kind !== 'other') return statement.kind === 'select';
+  const unlocks = statement.tokens.some((token) => token.kind === 'word' && token.text === 'READONLY');
+  return READ_WORDS.has(statement.tokens[0].text) && !unlocks;
 }
 
 /** The last statement may end with `;`; a second statement is refused as the server refuses it. */
@@ -260,13 +262,14 @@ export function insertFromFile(text: string, insert: InsertData, file: string): 
     const call = `file(${asBytes(sqlString(file))}, ${sqlString(insert.format)}, ${insert.input.structure}, 'none')`;
     return applyEdits(text.slice(0, insert.formatAt), [{ ...insert.input, text: call }]);
   }
+  const after = text.slice(insert.formatNameEnd, insert.formatEnd);
   const edits = [
     {
       start: insert.sourceAt as number,
       end: insert.sourceAt as number,
       text: ` FROM INFILE ${asBytes(sqlString(file))} COMPRESSION 'none' `,
     },
-    { start: insert.formatAt, end: insert.formatNameEnd, text: `FORMAT ${insert.format}` },
+    { start: insert.formatAt, end: insert.formatEnd, text: `${after} FORMAT ${insert.format}` },
   ];
   return applyEdits(text.slice(0, insert.formatEnd), edits);
 }
