@@ -29,7 +29,7 @@ function plainValue(values: Data, at: number): unknown {
     const [keys, struct] = values.children[0].children;
     return range(valueOffsets[at], valueOffsets[at + 1]).map((i) => [
       valueAt(keys, i),
-      ...struct.children.map((child) => valueAt(child, i)),
+      ...(DataType.isStruct(struct.type) ? struct.children.map((child) => valueAt(child, i)) : [valueAt(struct, i)]),
     ]);
   }
   if (DataType.isList(type)) return range(valueOffsets[at], valueOffsets[at + 1]).map((i) => valueAt(values.children[0], i));

@@ -2,6 +2,7 @@
 import type { AttributesBuilder } from '../../columnar/attributes';
 import { ATTRIBUTE_KIND } from '../../core/table-schema';
 import { type CellProblem, mismatch, outOfRange } from '../cell-problem';
+import { doubleText } from '../cell-text';
 import { type Int64Halves, isPlainInteger, parseDouble, parseInt64 } from '../json-number';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
 
@@ -69,12 +70,6 @@ function numberEntry(reader: JsonReader, out: AttributesBuilder): CellProblem | 
   if (Number.isFinite(value)) out.text.writeString(doubleText(value));
   out.endEntry(ATTRIBUTE_KIND.double);
   return Number.isFinite(value) ? undefined : outOfRange('a double');
-}
-
-/** The shortest text that reads back as the same double, always with a point or an exponent. */
-export function doubleText(value: number): string {
-  const text = Object.is(value, -0) ? '-0' : String(value);
-  return /^-?\d+$/.test(text) ? `${text}.0` : text;
 }
 
 export const NOT_AN_OBJECT = mismatch('an object');

@@ -1,0 +1,173 @@
+/**
+ * Rows of foreign Arrow batches into one record batch of a table, by the same rules as JSON rows: friendly names and overflow into
+ * attributes for built-in tables, the arrival time for rows without a time, row by row rejection. Columns that have the right form
+ * are taken over without a copy.
+ */
+import { type Data, makeData, type RecordBatch, TimestampNanosecond } from 'apache-arrow';
+import { concatRows, wholeBatch } from '../columnar/concat';
+import { corrupt } from '../columnar/foreign-error';
+import type { ForeignField } from '../columnar/foreign-schema';
+import { positionOf, viewColumn } from '../columnar/read';
+import { columnData, recordBatch } from '../columnar/record-batch';
+import type { DecodedRequest } from '../core/batch';
+import { IngestError } from '../core/errors';
+import { LIMITS } from '../core/limits';
+import type { ColumnSchema, TableSchema } from '../core/table-schema';
+import { addAttributes, checkAttribute } from './arrow-attributes';
+import { convertColumn, type ForeignColumn } from './arrow-convert';
+import { deriveColumns } from './arrow-derive';
+import type { CellProblem } from './cell-problem';
+import { aliasesOf, overflowColumn } from './friendly-names';
+import { newNameProblem } from './new-columns';
+import { Rejections } from './row-rejections';
+
+interface Refusal {
+  readonly problem: CellProblem;
+  readonly column: string;
+}
+
+/**
+ * The rows of all batches of one stream. `fields` and `batches` come from `ForeignStream`. Throws IngestError `invalid_argument` for a
+ * column that cannot be one of the table by its name or, in a built-in table, by its type.
+ */
+export function decodeArrowBatches(
+  fields: readonly ForeignField[],
+  batches: readonly RecordBatch[],
+  schema: TableSchema,
+  context: { readonly arrivalNs: bigint },
+): DecodedRequest {
+  const filled = batches.filter((batch) => batch.numRows > 0);
+  if (filled.length === 0) return new Rejections().decoded(undefined);
+  const joined = concatRows(filled.map(wholeBatch));
+  const refused = new Map<number, Refusal>();
+  const refuse = (row: number, column: string, problem: CellProblem): void => {
+    if (!refused.has(row)) refused.set(row, { problem, column });
+  };
+  const sorted = assign(fields, joined, schema);
+  const columns = new Map<string, Data>();
+  for (const [column, { field, data }] of sorted.own) {
+    columns.set(
+      column.name,
+      convertColumn(data, field, column.type, (row, problem) => refuse(row, column.name, problem)),
+    );
+  }
+  for (const { field, data } of sorted.unknown) refuseUnknown(field, data, schema, refuse);
+  const overflow = overflowColumn(schema);
+  if (overflow !== undefined && sorted.overflow.length > 0) {
+    columns.set(overflow, addAttributes(columns.get(overflow), sorted.overflow, joined.numRows));
+  }
+  const value = [...sorted.own].find(([{ name }]) => name === 'value')?.[1];
+  deriveColumns(schema, columns, joined.numRows, value);
+  columns.set(schema.timeColumn, withArrival(columns.get(schema.timeColumn), joined.numRows, context.arrivalNs));
+  for (const { name, nullable } of schema.columns) if (!nullable) refuseMissing(name, columns.get(name), joined.numRows, refuse);
+  return accepted(schema, columns, joined.numRows, refused);
+}
+
+interface Assignment {
+  readonly own: ReadonlyMap<ColumnSchema, ForeignColumn>;
+  readonly overflow: readonly ForeignColumn[];
+  readonly unknown: readonly ForeignColumn[];
+}
+
+/** Which column of the stream goes where. */
+function assign(fields: readonly ForeignField[], batch: RecordBatch, schema: TableSchema): Assignment {
+  const aliases = new Map(aliasesOf(schema));
+  const byName = new Map(schema.columns.map((column) => [column.name, column]));
+  const present = new Set(fields.map(({ name }) => name));
+  const own = new Map<ColumnSchema, ForeignColumn>();
+  const rest: ForeignColumn[] = [];
+  for (const field of fields) {
+    const data = columnData(batch, field.name);
+    // Nothing but nulls says nothing.
+    if (data === undefined || field.type.kind === 'null') continue;
+    const alias = aliases.get(field.name);
+    const column = byName.get(field.name) ?? (alias !== undefined && !present.has(alias) ? byName.get(alias) : undefined);
+    if (column === undefined || own.has(column)) rest.push({ field, data });
+    else own.set(column, { field, data });
+  }
+  if (overflowColumn(schema) === undefined) return { own, overflow: [], unknown: rest };
+  for (const { field } of rest) checkAttribute(field, schema.table);
+  return { own, overflow: rest, unknown: [] };
+}
+
+function refuseUnknown(
+  field: ForeignField,
+  data: Data,
+  schema: TableSchema,
+  refuse: (row: number, column: string, problem: CellProblem) => void,
+): void {
+  const named = newNameProblem(field.name, schema);
+  if (named !== undefined) throw corrupt(named);
+  const problem: CellProblem = { code: 'unknown_column', message: `table ${schema.table} has no such column` };
+  const view = viewColumn(data);
+  for (let row = 0; row < data.length; row++) if (positionOf(view, row) >= 0) refuse(row, field.name, problem);
+}
+
+const MISSING: CellProblem = { code: 'missing_column', message: 'the column must have a value' };
+
+function refuseMissing(
+  name: string,
+  data: Data | undefined,
+  rows: number,
+  refuse: (row: number, column: string, problem: CellProblem) => void,
+): void {
+  const view = data === undefined ? undefined : viewColumn(data);
+  for (let row = 0; row < rows; row++) if (view === undefined || positionOf(view, row) < 0) refuse(row, name, MISSING);
+}
+
+/** The time column with the arrival time where it is null. */
+function withArrival(data: Data | undefined, rows: number, arrivalNs: bigint): Data {
+  const times = new BigInt64Array(rows).fill(arrivalNs);
+  if (data !== undefined) {
+    const view = viewColumn(data);
+    if (data.nullCount === 0 && view.valueBits === undefined) return data;
+    const from = view.values.values as BigInt64Array;
+    for (let row = 0; row < rows; row++) {
+      const at = positionOf(view, row);
+      if (at >= 0) times[row] = from[at];
+    }
+  }
+  return makeData({ type: new TimestampNanosecond('UTC'), length: rows, nullCount: 0, data: times });
+}
+
+function accepted(
+  schema: TableSchema,
+  columns: ReadonlyMap<string, Data>,
+  rows: number,
+  refused: ReadonlyMap<number, Refusal>,
+): DecodedRequest {
+  const rejections = new Rejections();
+  for (const row of [...refused.keys()].sort((a, b) => a - b)) {
+    const refusal = refused.get(row);
+    if (refusal !== undefined) rejections.add(row, refusal.problem, refusal.column);
+  }
+  if (refused.size === rows) return rejections.decoded(undefined);
+  const all = recordBatch(Array.from(columns, ([name, data]) => ({ name, data })));
+  const batch = refused.size === 0 ? all : concatRows([{ batch: all, runs: runsWithout(rows, refused) }]);
+  const sizeBytes = batch.data.children.reduce((sum, data) => sum + bytesOf(data), 0);
+  if (sizeBytes > LIMITS.walFrameBytesMax) {
+    throw new IngestError('payload_too_large', `the rows take more than ${LIMITS.walFrameBytesMax} bytes`);
+  }
+  return rejections.decoded({ table: schema.table, schemaVersion: schema.version, batch });
+}
+
+/** Runs of the rows that are not refused. */
+function runsWithout(rows: number, refused: ReadonlyMap<number, unknown>): Int32Array {
+  const runs: number[] = [];
+  for (let row = 0; row < rows; row++) {
+    if (refused.has(row)) continue;
+    if (runs.at(-1) === row) runs[runs.length - 1] = row + 1;
+    else runs.push(row, row + 1);
+  }
+  return Int32Array.from(runs);
+}
+
+/** Bytes that the column takes when it is written out: columns may share a dictionary in memory, not on disk. */
+function bytesOf(data: Data): number {
+  const own = [data.valueOffsets, data.values, data.nullBitmap].reduce(
+    (sum, buffer) => sum + ((buffer as Uint8Array)?.byteLength ?? 0),
+    0,
+  );
+  const dictionary = data.dictionary?.data.reduce((sum, values) => sum + bytesOf(values), 0) ?? 0;
+  return own + dictionary + data.children.reduce((sum, child) => sum + bytesOf(child), 0);
+}

@@ -1,0 +1,76 @@
+/** Which column type the values of a foreign Arrow field have. */
+import { corrupt } from '../columnar/foreign-error';
+import type { ForeignField } from '../columnar/foreign-schema';
+import type { ColumnType, TableSchema } from '../core/table-schema';
+import { isBuiltin, isTimeName } from './friendly-names';
+import { type InferredColumns, newColumns } from './new-columns';
+
+/** The columns that rows of these fields need beyond `known`. Throws IngestError `invalid_argument` for a type that no column can hold. */
+export function columnsOfFields(fields: readonly ForeignField[], known: TableSchema | undefined): InferredColumns {
+  if (known !== undefined && isBuiltin(known.table)) return { columns: [], timeColumn: known.timeColumn };
+  const types = new Map<string, ColumnType>();
+  for (const field of fields) {
+    const type = columnTypeOf(field);
+    if (type !== undefined) types.set(field.name, isTimeName(field.name) && EPOCH_TYPES.has(type) ? 'timestamp' : type);
+  }
+  return newColumns(types, known);
+}
+
+/** Types that can be a time under the name of one. */
+const EPOCH_TYPES = new Set<ColumnType>(['int64', 'uint64']);
+
+/** Undefined for a field that holds nothing but nulls. Throws IngestError `invalid_argument` for a type that no column can hold. */
+export function columnTypeOf(field: ForeignField): ColumnType | undefined {
+  const { type } = field;
+  switch (type.kind) {
+    case 'null':
+      return undefined;
+    case 'bool':
+    case 'timestamp':
+    case 'date':
+    case 'binary':
+      return type.kind;
+    case 'fixed_binary':
+      return 'binary';
+    case 'utf8':
+      return 'string';
+    case 'float':
+      return type.bits === 32 ? 'float32' : 'float64';
+    case 'int':
+      return type.signed ? SIGNED[type.bits] : UNSIGNED[type.bits];
+    case 'list':
+      return listType(field);
+    case 'map':
+      if (isAttributes(field)) return 'attributes';
+      break;
+    case 'struct':
+      break;
+  }
+  throw corrupt(`column ${field.name} is a ${type.kind} of values that no column type holds`);
+}
+
+const SIGNED = { 8: 'int16', 16: 'int16', 32: 'int32', 64: 'int64' } as const;
+const UNSIGNED = { 8: 'uint8', 16: 'int32', 32: 'uint32', 64: 'uint64' } as const;
+
+function listType(field: ForeignField): ColumnType {
+  const [{ type }] = field.children;
+  if (type.kind === 'int') return type.signed ? 'list<int64>' : 'list<uint64>';
+  if (type.kind === 'float') return 'list<float64>';
+  if (type.kind === 'utf8') return 'list<string>';
+  throw corrupt(`column ${field.name} is a list of ${type.kind}, only lists of numbers and strings are supported`);
+}
+
+/** Map<utf8, utf8>, or the form in which attributes travel inside: Map<utf8, Struct<kind, text>>. */
+function isAttributes(field: ForeignField): boolean {
+  const [key, value] = field.children[0].children;
+  if (key.type.kind !== 'utf8') return false;
+  return value.type.kind === 'utf8' || isKindAndText(value);
+}
+
+/** Struct<kind: uint8, text: utf8> (core/table-schema.ts). */
+export function isKindAndText(value: ForeignField): boolean {
+  const [kind, text] = value.children;
+  if (value.type.kind !== 'struct' || value.dictionary !== undefined || value.children.length !== 2) return false;
+  const isKind = kind.type.kind === 'int' && kind.type.bits === 8 && !kind.type.signed && kind.dictionary === undefined;
+  return kind.name === 'kind' && text.name === 'text' && isKind && text.type.kind === 'utf8' && text.dictionary === undefined;
+}

@@ -1,0 +1,236 @@
+/** Conversion of single foreign Arrow values, by what they are and what they shall be. */
+import type { Data } from 'apache-arrow';
+import {
+  BoolBuilder,
+  type BytesBuilder,
+  binaryBuilder,
+  type ColumnBuilder,
+  type Int64Builder,
+  int64Builder,
+  NumberBuilder,
+  timestampBuilder,
+  uint64Builder,
+  utf8Builder,
+} from '../columnar/builders';
+import type { ForeignField, TimeUnit } from '../columnar/foreign-schema';
+import { IngestError } from '../core/errors';
+import { LIMITS } from '../core/limits';
+import type { ColumnType } from '../core/table-schema';
+import { type CellProblem, mismatch, outOfRange, timeProblem } from './cell-problem';
+import type { Int64Halves } from './json-number';
+import { JsonReader } from './json-reader';
+import { parseEpoch, parseTimeText } from './row-time';
+
+/** Appends the value at a position of the source, or tells why it does not fit and appends nothing. */
+export type Put = (at: number) => CellProblem | undefined;
+export interface Converter {
+  readonly builder: ColumnBuilder;
+  readonly put: Put;
+}
+type Sources = ArrayLike<number | bigint>;
+
+/** Converts values of plain (never dictionary-encoded) data. A pair of types that does not go together refuses every value. */
+export function converterFor(values: Data, field: ForeignField, to: ColumnType): Converter {
+  switch (to) {
+    case 'int16':
+      return integers(values, field, to, NumberBuilder.int16());
+    case 'int32':
+      return integers(values, field, to, NumberBuilder.int32());
+    case 'uint8':
+      return integers(values, field, to, NumberBuilder.uint8());
+    case 'uint32':
+      return integers(values, field, to, NumberBuilder.uint32());
+    case 'int64':
+      return longs(values, field, to, int64Builder());
+    case 'uint64':
+      return longs(values, field, to, uint64Builder());
+    case 'float32':
+      return floats(values, field, to, NumberBuilder.float32());
+    case 'float64':
+      return floats(values, field, to, NumberBuilder.float64());
+    case 'timestamp':
+      return times(values, field);
+    case 'date':
+      return dates(values, field);
+    case 'string':
+    case 'json':
+      return texts(values, field, to);
+    case 'bool':
+      return refused(to, new BoolBuilder());
+    case 'binary':
+      return refused(to, binaryBuilder());
+    case 'attributes':
+    case 'list<uint64>':
+    case 'list<int64>':
+    case 'list<float64>':
+    case 'list<string>':
+      return refused(to, utf8Builder());
+  }
+}
+
+function refused(to: ColumnType, builder: ColumnBuilder): Converter {
+  const problem = mismatch(to);
+  return { builder, put: () => problem };
+}
+
+const RANGES: Partial<Record<ColumnType, readonly [min: bigint, max: bigint]>> = {
+  int16: [-0x8000n, 0x7fffn],
+  int32: [-0x80000000n, 0x7fffffffn],
+  int64: [-(2n ** 63n), 2n ** 63n - 1n],
+  uint8: [0n, 0xffn],
+  uint32: [0n, 0xffffffffn],
+  uint64: [0n, 2n ** 64n - 1n],
+};
+
+const isNumeric = ({ type }: ForeignField): boolean => type.kind === 'int' || type.kind === 'float';
+
+/** Whole numbers, also those that came as doubles. */
+function wholeNumbers(values: Data, to: ColumnType, append: (value: bigint) => void): Put {
+  const source = values.values as unknown as Sources;
+  const [min, max] = RANGES[to] ?? [0n, 0n];
+  return (at) => {
+    const raw = source[at];
+    if (typeof raw === 'number' && !Number.isInteger(raw)) return mismatch('an integer');
+    const value = BigInt(raw);
+    if (value < min || value > max) return outOfRange(to);
+    append(value);
+    return undefined;
+  };
+}
+
+type SmallBuilder = ColumnBuilder & { append(value: number): void };
+
+function integers(values: Data, field: ForeignField, to: ColumnType, builder: SmallBuilder): Converter {
+  if (!isNumeric(field)) return refused(to, builder);
+  return { builder, put: wholeNumbers(values, to, (value) => builder.append(Number(value))) };
+}
+
+function longs(values: Data, field: ForeignField, to: ColumnType, builder: Int64Builder): Converter {
+  if (!isNumeric(field)) return refused(to, builder);
+  return { builder, put: wholeNumbers(values, to, (value) => builder.appendBigInt(value)) };
+}
+
+function floats(values: Data, field: ForeignField, to: ColumnType, builder: SmallBuilder): Converter {
+  if (!isNumeric(field)) return refused(to, builder);
+  const source = values.values as unknown as Sources;
+  const put: Put = (at) => {
+    const value = Number(source[at]);
+    if (to === 'float32' && Number.isFinite(value) && !Number.isFinite(Math.fround(value))) return outOfRange(to);
+    builder.append(value);
+    return undefined;
+  };
+  return { builder, put };
+}
+
+const NS_PER: Readonly<Record<TimeUnit | 'day', bigint>> = {
+  s: 1_000_000_000n,
+  ms: 1_000_000n,
+  us: 1000n,
+  ns: 1n,
+  day: 86_400_000_000_000n,
+};
+
+/** Timestamps of any unit and dates; numbers and texts as in JSON rows. */
+function times(values: Data, field: ForeignField): Converter {
+  const builder = timestampBuilder();
+  const { type } = field;
+  if (type.kind === 'timestamp' || type.kind === 'date') {
+    const source = values.values as unknown as Sources;
+    const factor = NS_PER[type.unit];
+    const put: Put = (at) => {
+      const ns = BigInt(source[at]) * factor;
+      if (ns < LIMITS.timestampNsMin || ns > LIMITS.timestampNsMax) return timeProblem('out_of_range');
+      builder.appendBigInt(ns);
+      return undefined;
+    };
+    return { builder, put };
+  }
+  const out: Int64Halves = { low: 0, high: 0 };
+  const parse = timeParser(values, field, out);
+  if (parse === undefined) return refused('timestamp', builder);
+  const put: Put = (at) => {
+    const problem = parse(at);
+    if (problem !== undefined) return timeProblem(problem);
+    builder.append(out.low, out.high);
+    return undefined;
+  };
+  return { builder, put };
+}
+
+type TimeParser = (at: number) => 'invalid_time' | 'out_of_range' | undefined;
+
+function timeParser(values: Data, field: ForeignField, out: Int64Halves): TimeParser | undefined {
+  if (field.type.kind === 'utf8') {
+    const bytes = values.values as Uint8Array;
+    return (at) => parseTimeText(bytes, values.valueOffsets[at], values.valueOffsets[at + 1], out);
+  }
+  if (!isNumeric(field)) return undefined;
+  const source = values.values as unknown as Sources;
+  return (at) => {
+    if (!Number.isFinite(Number(source[at]))) return 'invalid_time';
+    const digits = Buffer.from(String(source[at]));
+    return parseEpoch(digits, 0, digits.length, out);
+  };
+}
+
+function dates(values: Data, field: ForeignField): Converter {
+  const builder = NumberBuilder.date();
+  if (field.type.kind !== 'date') return refused('date', builder);
+  const source = values.values as unknown as Sources;
+  const put: Put = (at) => {
+    const ms = BigInt(source[at]);
+    if (ms % 86_400_000n !== 0n) return { code: 'invalid_time', message: 'expected a whole day' };
+    const days = ms / 86_400_000n;
+    if (BigInt.asIntN(32, days) !== days) return outOfRange('date');
+    builder.append(Number(days));
+    return undefined;
+  };
+  return { builder, put };
+}
+
+/** Strings as they are, other scalars as their JSON text; a string for a JSON column must hold JSON. */
+function texts(values: Data, field: ForeignField, to: 'string' | 'json'): Converter {
+  const builder = utf8Builder();
+  const { kind } = field.type;
+  if (kind === 'utf8') return { builder, put: stringPut(values, to, builder) };
+  if (kind === 'bool') {
+    const bits = values.values as Uint8Array;
+    return { builder, put: (at) => append(builder, String(((bits[at >> 3] >> (at & 7)) & 1) === 1)) };
+  }
+  if (!isNumeric(field)) return refused(to, builder);
+  const source = values.values as unknown as Sources;
+  const put: Put = (at) => {
+    const value = source[at];
+    if (to === 'json' && typeof value === 'number' && !Number.isFinite(value)) return mismatch('a number that JSON can hold');
+    return append(builder, String(value));
+  };
+  return { builder, put };
+}
+
+function append(builder: BytesBuilder, text: string): undefined {
+  builder.appendString(text);
+}
+
+function stringPut(values: Data, to: 'string' | 'json', builder: BytesBuilder): Put {
+  const bytes = values.values as Uint8Array;
+  const { valueOffsets } = values;
+  return (at) => {
+    const start = valueOffsets[at];
+    const end = valueOffsets[at + 1];
+    const problem = to === 'json' ? jsonProblem(bytes.subarray(start, end)) : undefined;
+    if (problem === undefined) builder.append(bytes, start, end);
+    return problem;
+  };
+}
+
+function jsonProblem(text: Uint8Array): CellProblem | undefined {
+  try {
+    const reader = new JsonReader(text, LIMITS.nestingDepthMax, false);
+    reader.skipValue();
+    reader.expectEnd();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof IngestError)) throw error;
+    return { code: 'invalid_json', message: error.message };
+  }
+}

@@ -1,0 +1,4 @@
+import { IngestError } from '../core/errors';
+
+/** Arrow bytes from outside that are not what they claim to be. */
+export const corrupt = (problem: string): IngestError => new IngestError('invalid_argument', `arrow: ${problem}`);

@@ -1,0 +1,170 @@
+/**
+ * Schemas of foreign Arrow streams (Arrow `Schema.fbs`), read into plain descriptions.
+ * Refused: big endian, types that no column can hold, and more fields than a table may have.
+ */
+import { LIMITS } from '../core/limits';
+import type { FlatTable } from './flatbuffer';
+import { corrupt } from './foreign-error';
+
+export type TimeUnit = 's' | 'ms' | 'us' | 'ns';
+
+/** What a field holds, however it is encoded. */
+export type ForeignType =
+  | { readonly kind: 'null' | 'bool' | 'list' | 'map' | 'struct' }
+  | { readonly kind: 'int'; readonly bits: 8 | 16 | 32 | 64; readonly signed: boolean }
+  | { readonly kind: 'float'; readonly bits: 32 | 64 }
+  | { readonly kind: 'utf8' | 'binary' | 'fixed_binary' }
+  | { readonly kind: 'timestamp'; readonly unit: TimeUnit }
+  | { readonly kind: 'date'; readonly unit: 'day' | 'ms' };
+
+export interface ForeignField {
+  readonly name: string;
+  readonly type: ForeignType;
+  /** 64-bit offsets (LargeUtf8, LargeBinary, LargeList). */
+  readonly isLarge: boolean;
+  /** Bytes of a `fixed_binary` value. */
+  readonly byteWidth: number;
+  readonly children: readonly ForeignField[];
+  /** Present when the field holds indexes into a dictionary of `type`. */
+  readonly dictionary: ForeignDictionary | undefined;
+}
+
+export interface ForeignDictionary {
+  readonly id: number;
+  readonly bits: 8 | 16 | 32 | 64;
+  readonly signed: boolean;
+}
+
+const SCHEMA = { endianness: 0, fields: 1 } as const;
+const FIELD = { name: 0, typeType: 2, type: 3, dictionary: 4, children: 5 } as const;
+const DICTIONARY = { id: 0, indexType: 1, kind: 3 } as const;
+const DEPTH_MAX = 8;
+/** Fields of all depths; the same bytes may describe many. */
+const FIELDS_MAX = LIMITS.columnsMax * 6;
+
+const TYPE_NAMES: readonly string[] = [
+  ...[
+    'none',
+    'Null',
+    'Int',
+    'FloatingPoint',
+    'Binary',
+    'Utf8',
+    'Bool',
+    'Decimal',
+    'Date',
+    'Time',
+    'Timestamp',
+    'Interval',
+    'List',
+  ],
+  ...['Struct', 'Union', 'FixedSizeBinary', 'FixedSizeList', 'Map', 'Duration', 'LargeBinary', 'LargeUtf8', 'LargeList'],
+  ...['RunEndEncoded', 'BinaryView', 'Utf8View', 'ListView', 'LargeListView'],
+];
+
+/** The fields of a schema message. Throws IngestError `invalid_argument`. */
+export function readSchema(schema: FlatTable): ForeignField[] {
+  if (schema.int16(SCHEMA.endianness, 0) !== 0) throw corrupt('big-endian data is not supported');
+  const budget = { fields: FIELDS_MAX };
+  const fields = Array.from(schema.tables(SCHEMA.fields), (field) => readField(field, '', 0, budget));
+  if (fields.length > LIMITS.columnsMax) throw corrupt(`a table has at most ${LIMITS.columnsMax} columns`);
+  const names = new Set<string>();
+  for (const { name } of fields) {
+    if (names.has(name)) throw corrupt(`column ${name} is there twice`);
+    names.add(name);
+  }
+  return fields;
+}
+
+function readField(field: FlatTable, parent: string, depth: number, budget: { fields: number }): ForeignField {
+  if (depth > DEPTH_MAX) throw corrupt(`the column ${parent} is nested deeper than ${DEPTH_MAX} levels`);
+  if (--budget.fields < 0) throw corrupt(`the schema has more than ${FIELDS_MAX} fields`);
+  const name = field.string(FIELD.name);
+  const path = parent === '' ? name : `${parent}.${name}`;
+  const typeName = TYPE_NAMES[field.uint8(FIELD.typeType, 0)] ?? 'unknown';
+  const details = field.table(FIELD.type);
+  const type = details === undefined ? undefined : readType(typeName, details, path);
+  if (type === undefined || details === undefined)
+    throw corrupt(`column ${path} has the type ${typeName}, which is not supported`);
+  const children = Array.from(field.tables(FIELD.children), (child) => readField(child, path, depth + 1, budget));
+  checkChildren(type, children, path);
+  const byteWidth = type.kind === 'fixed_binary' ? details.int32(0, 0) : 0;
+  if (type.kind === 'fixed_binary' && byteWidth < 1) throw corrupt(`column ${path} has values of ${byteWidth} bytes`);
+  const isLarge = typeName.startsWith('Large');
+  return { name, type, isLarge, byteWidth, children, dictionary: readDictionary(field, path) };
+}
+
+function readDictionary(field: FlatTable, path: string): ForeignDictionary | undefined {
+  const dictionary = field.table(FIELD.dictionary);
+  if (dictionary === undefined) return undefined;
+  if (dictionary.int16(DICTIONARY.kind, 0) !== 0) throw corrupt(`column ${path} has an unknown kind of dictionary`);
+  const indexes = dictionary.table(DICTIONARY.indexType);
+  const { bits, signed } = indexes === undefined ? { bits: 32 as const, signed: true } : readInt(indexes, path);
+  return { id: dictionary.int64(DICTIONARY.id), bits, signed };
+}
+
+function readInt(details: FlatTable, path: string): { bits: 8 | 16 | 32 | 64; signed: boolean } {
+  const bits = details.int32(0, 0);
+  if (bits !== 8 && bits !== 16 && bits !== 32 && bits !== 64) throw corrupt(`column ${path} has integers of ${bits} bits`);
+  return { bits, signed: details.uint8(1, 0) !== 0 };
+}
+
+const UNITS: readonly (TimeUnit | undefined)[] = ['s', 'ms', 'us', 'ns'];
+
+/** Undefined for a type that is not supported. */
+function readType(name: string, details: FlatTable, path: string): ForeignType | undefined {
+  switch (name) {
+    case 'Null':
+      return { kind: 'null' };
+    case 'Bool':
+      return { kind: 'bool' };
+    case 'Int':
+      return { kind: 'int', ...readInt(details, path) };
+    case 'FloatingPoint': {
+      const precision = details.int16(0, 0);
+      return precision === 1 || precision === 2 ? { kind: 'float', bits: precision === 1 ? 32 : 64 } : undefined;
+    }
+    case 'Utf8':
+    case 'LargeUtf8':
+      return { kind: 'utf8' };
+    case 'Binary':
+    case 'LargeBinary':
+      return { kind: 'binary' };
+    case 'FixedSizeBinary':
+      return { kind: 'fixed_binary' };
+    case 'Timestamp': {
+      const unit = UNITS[details.int16(0, 0)];
+      return unit === undefined ? undefined : { kind: 'timestamp', unit };
+    }
+    case 'Date': {
+      const unit = details.int16(0, 1);
+      return unit === 0 || unit === 1 ? { kind: 'date', unit: unit === 0 ? 'day' : 'ms' } : undefined;
+    }
+    case 'List':
+    case 'LargeList':
+      return { kind: 'list' };
+    case 'Map':
+      return { kind: 'map' };
+    case 'Struct':
+      return { kind: 'struct' };
+    default:
+      return undefined;
+  }
+}
+
+function checkChildren(type: ForeignType, children: readonly ForeignField[], path: string): void {
+  const [entries] = children;
+  switch (type.kind) {
+    case 'struct':
+      return;
+    case 'list':
+      if (children.length === 1) return;
+      break;
+    case 'map':
+      if (children.length === 1 && entries.type.kind === 'struct' && entries.children.length === 2 && !entries.dictionary) return;
+      break;
+    default:
+      if (children.length === 0) return;
+  }
+  throw corrupt(`column ${path} has the wrong number of children for its type`);
+}

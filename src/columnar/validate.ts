@@ -1,0 +1,188 @@
+/**
+ * Arrow from outside: IPC streams and Flight messages into record batches that can be trusted, or IngestError `invalid_argument`.
+ * Nothing of it goes through the Arrow library's own reader, which takes much of what is broken for good data.
+ * Read: metadata V4 and V5, framing with and without continuation marker, dictionaries with replacement and delta, several batches.
+ * Refused: big endian, compressed bodies, types without a column type, more rows than a request may have.
+ */
+import type { Data, RecordBatch } from 'apache-arrow';
+import { IngestError } from '../core/errors';
+import { LIMITS } from '../core/limits';
+import { concatRows, wholeBatch } from './concat';
+import { FlatTable } from './flatbuffer';
+import { BatchReader, type BatchSource, EMPTY_SOURCE } from './foreign-batch';
+import { corrupt } from './foreign-error';
+import { type ForeignField, readSchema } from './foreign-schema';
+import { columnData, recordBatch } from './record-batch';
+
+const MESSAGE = { version: 0, headerType: 1, header: 2, bodyLength: 3 } as const;
+const HEADER = { schema: 1, dictionary: 2, batch: 3 } as const;
+const DICTIONARY = { id: 0, data: 1, isDelta: 2 } as const;
+const BATCH = { length: 0, nodes: 1, buffers: 2, compression: 3 } as const;
+/** MetadataVersion of Schema.fbs. */
+const VERSIONS: readonly number[] = [3, 4];
+
+/** One stream of Arrow messages: knows its schema and its dictionaries. */
+export class ForeignStream {
+  private schema: readonly ForeignField[] | undefined;
+  /** Dictionary id -> the field that describes its values. */
+  private readonly described = new Map<number, ForeignField>();
+  private readonly dictionaries = new Map<number, Data>();
+  private rows = 0;
+
+  /** The columns; undefined before the schema message. */
+  get fields(): readonly ForeignField[] | undefined {
+    return this.schema;
+  }
+
+  /**
+   * Takes the next message: `header` is the flatbuffer without its length, `body` what follows it. The record batch, if it was one;
+   * it may view `body`. Throws IngestError.
+   */
+  message(header: Uint8Array, body: Uint8Array): RecordBatch | undefined {
+    const message = FlatTable.root(header);
+    checkVersion(message);
+    const content = message.table(MESSAGE.header);
+    const kind = message.uint8(MESSAGE.headerType, 0);
+    if (content === undefined) throw corrupt('a message has no content');
+    if (kind === HEADER.schema) {
+      if (this.schema !== undefined) throw corrupt('the stream has a second schema');
+      this.schema = readSchema(content);
+      for (const field of this.schema) this.describe(field);
+      return undefined;
+    }
+    if (this.schema === undefined) throw corrupt('the stream does not start with its schema');
+    if (kind === HEADER.batch) return this.batch(content, body, this.schema);
+    if (kind !== HEADER.dictionary) throw corrupt(`messages of kind ${kind} are not supported`);
+    this.dictionary(content, body);
+    return undefined;
+  }
+
+  private describe(field: ForeignField): void {
+    for (const child of field.children) this.describe(child);
+    if (field.dictionary === undefined) return;
+    const known = this.described.get(field.dictionary.id);
+    if (known !== undefined && shape(known) !== shape(field)) {
+      throw corrupt(`the dictionary ${field.dictionary.id} is used for values of different types`);
+    }
+    this.described.set(field.dictionary.id, field);
+  }
+
+  private dictionary(content: FlatTable, body: Uint8Array): void {
+    const id = content.int64(DICTIONARY.id);
+    const field = this.described.get(id);
+    const data = content.table(DICTIONARY.data);
+    if (field === undefined || data === undefined) throw corrupt(`the dictionary ${id} belongs to no column`);
+    const reader = this.reader(sourceOf(data, body));
+    const values = reader.plain(field, field.name);
+    reader.finish();
+    if (values.length < data.int64(BATCH.length)) throw corrupt(`the dictionary ${id} is too short`);
+    const known = this.dictionaries.get(id);
+    const isDelta = content.uint8(DICTIONARY.isDelta, 0) !== 0 && known !== undefined;
+    this.dictionaries.set(id, isDelta ? joinValues(known, values) : values);
+  }
+
+  private batch(content: FlatTable, body: Uint8Array, fields: readonly ForeignField[]): RecordBatch {
+    const length = content.int64(BATCH.length);
+    if (length < 0) throw corrupt('a batch has a negative length');
+    this.rows += length;
+    if (this.rows > LIMITS.rowsPerRequestMax) {
+      throw new IngestError('payload_too_large', `a request has at most ${LIMITS.rowsPerRequestMax} rows`);
+    }
+    const reader = this.reader(sourceOf(content, body));
+    const columns = fields.map((field) => ({ name: field.name, data: reader.read(field, field.name, length) }));
+    reader.finish();
+    for (const { name, data } of columns) {
+      if (data.length !== length) throw corrupt(`column ${name} has ${data.length} rows, the batch has ${length}`);
+    }
+    return recordBatch(columns);
+  }
+
+  private reader(source: BatchSource): BatchReader {
+    return new BatchReader(source, (id, field) => {
+      const known = this.dictionaries.get(id);
+      if (known !== undefined) return known;
+      // A dictionary may be missing while nobody refers to it.
+      return this.reader(EMPTY_SOURCE).plain(field, field.name);
+    });
+  }
+}
+
+function checkVersion(message: FlatTable): void {
+  const version = message.int16(MESSAGE.version, 0);
+  if (!VERSIONS.includes(version)) throw corrupt(`metadata version V${version + 1} is not supported`);
+}
+
+function sourceOf(batch: FlatTable, body: Uint8Array): BatchSource {
+  if (batch.has(BATCH.compression)) throw corrupt('compressed bodies are not supported, send the stream uncompressed');
+  return { body, nodes: batch.int64Pairs(BATCH.nodes), buffers: batch.int64Pairs(BATCH.buffers) };
+}
+
+/** What the values of a field look like, names aside. */
+const shape = (field: ForeignField): string =>
+  JSON.stringify([
+    field.type,
+    field.isLarge,
+    field.byteWidth,
+    field.children.map((child) => [child.dictionary?.id ?? -1, shape(child)]),
+  ]);
+
+function joinValues(first: Data, second: Data): Data {
+  const joined = concatRows([first, second].map((data) => wholeBatch(recordBatch([{ name: 'value', data }]))));
+  const data = columnData(joined, 'value');
+  if (data === undefined) throw new Error('joined values are missing');
+  return data;
+}
+
+const CONTINUATION = 0xffffffff;
+const PREFIX_BYTES = 4;
+
+/** A whole IPC stream: its columns and its batches. Throws IngestError. */
+export function readForeignStream(bytes: Uint8Array): { fields: readonly ForeignField[]; batches: RecordBatch[] } {
+  const stream = new ForeignStream();
+  const batches: RecordBatch[] = [];
+  for (const { header, body } of messagesOf(bytes)) {
+    const batch = stream.message(header, body);
+    if (batch !== undefined) batches.push(batch);
+  }
+  if (stream.fields === undefined) throw corrupt('the stream has no schema');
+  return { fields: stream.fields, batches };
+}
+
+/** The columns of an IPC stream, from its first message. Throws IngestError. */
+export function readForeignFields(bytes: Uint8Array): readonly ForeignField[] {
+  const stream = new ForeignStream();
+  const [first] = messagesOf(bytes);
+  if (first !== undefined) stream.message(first.header, first.body);
+  if (stream.fields === undefined) throw corrupt('the stream has no schema');
+  return stream.fields;
+}
+
+function* messagesOf(bytes: Uint8Array): Generator<{ header: Uint8Array; body: Uint8Array }> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let at = 0;
+  while (at < bytes.length) {
+    const start = readPrefix(view, at);
+    at = start.at + start.headerBytes;
+    if (start.headerBytes === 0) break;
+    const header = bytes.subarray(start.at, at);
+    const bodyBytes = FlatTable.root(header).int64(MESSAGE.bodyLength);
+    if (bodyBytes < 0 || at + bodyBytes > bytes.length) throw corrupt(`the body at byte ${at} does not end inside the stream`);
+    yield { header, body: bytes.subarray(at, at + bodyBytes) };
+    at += bodyBytes;
+  }
+  if (at < bytes.length) throw corrupt(`something follows the end of the stream at byte ${at}`);
+}
+
+/** The length in front of a message, with or (before Arrow 0.15) without the continuation marker; 0 is the end of the stream. */
+function readPrefix(view: DataView, at: number): { at: number; headerBytes: number } {
+  const word = (position: number): number => {
+    if (position + PREFIX_BYTES > view.byteLength) throw corrupt(`the stream ends inside a message at byte ${position}`);
+    return view.getUint32(position, true);
+  };
+  const marked = word(at) === CONTINUATION;
+  const lengthAt = marked ? at + PREFIX_BYTES : at;
+  const headerBytes = word(lengthAt);
+  const start = lengthAt + PREFIX_BYTES;
+  if (start + headerBytes > view.byteLength) throw corrupt(`the metadata at byte ${start} does not end inside the stream`);
+  return { at: start, headerBytes };
+}
