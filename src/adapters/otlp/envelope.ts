@@ -67,9 +67,9 @@ function walkScope(wire: Wire, start: number, end: number, resource: Block, visi
   const scope = new BlockScan();
   let p = start;
   while (p < end) {
-    const tag = bytes[p];
-    if (tag === TAG.children) {
-      p = wire.open(p + 1, end);
+    const at = bytes[p] < 0x80 ? p + 1 : wire.tag(p, end);
+    if ((bytes[p] < 0x80 ? bytes[p] : wire.low) === TAG.children) {
+      p = wire.open(at, end);
       const { stop } = wire;
       visitor.row(p, stop);
       p = stop;
