@@ -17,7 +17,7 @@ import type { Ingest } from '../core/ingest';
 import { decompress } from './decompress';
 import { GrowingAdmission } from './growing-admission';
 import type { GrpcService } from './grpc-contract';
-import { grpcStatus } from './grpc-status';
+import { grpcStatus, StatusMetadata } from './grpc-status';
 
 /** The inside of grpc-js's BaseServerInterceptingCall that is used here. */
 interface ServerCall {
@@ -90,6 +90,8 @@ export interface GrpcCallGuardOptions {
   /** From the start of a call to the end of its message. */
   readonly requestTimeoutMs: number;
   readonly onUnguarded: () => void;
+  /** A call ended with `internal` because of this. */
+  readonly onBug: (path: string, cause: unknown) => void;
 }
 
 export class GrpcCallGuard {
@@ -131,12 +133,23 @@ export class GrpcCallGuard {
     }
     const admission = this.byMethod.get(path);
     call.decompressMessage = (message, encoding) => this.unpack(message, encoding, admission);
-    closeAfterEarlyStatus(call);
+    this.watchStatus(path, call);
     if (admission !== undefined) this.watch(call, admission);
     if (path.startsWith(BUILTIN_SERVICES)) {
       this.builtinCalls.add(call);
       call.stream.once('close', () => this.builtinCalls.delete(call));
     }
+  }
+
+  /** GR8: a status sent before the client's end is followed by RST_STREAM(NO_ERROR). */
+  private watchStatus(path: string, call: ServerCall): void {
+    const sendStatus = call.sendStatus;
+    call.sendStatus = (status) => {
+      const reason = status.metadata instanceof StatusMetadata ? status.metadata.reason : undefined;
+      if (reason?.code === 'internal' && reason.cause !== undefined) this.options.onBug(path, reason.cause);
+      sendStatus.call(call, status);
+      if (!call.receivedHalfClose && !call.stream.destroyed) call.stream.close(NO_ERROR);
+    };
   }
 
   private watch(call: ServerCall, { ingest, refused }: NonNullable<GrpcService['admission']>): void {
@@ -200,13 +213,4 @@ function compression(encoding: string): 'gzip' | 'deflate' {
   if (encoding === 'gzip' || encoding === 'deflate') return encoding;
   if (encoding === 'identity') throw new IngestError('internal', 'compressed message without grpc-encoding');
   throw new IngestError('unsupported_encoding', 'grpc-encoding must be one of identity, deflate, gzip');
-}
-
-/** GR8: a status sent before the client's end is followed by RST_STREAM(NO_ERROR). */
-function closeAfterEarlyStatus(call: ServerCall): void {
-  const sendStatus = call.sendStatus;
-  call.sendStatus = (status) => {
-    sendStatus.call(call, status);
-    if (!call.receivedHalfClose && !call.stream.destroyed) call.stream.close(NO_ERROR);
-  };
 }

@@ -43,6 +43,7 @@ export class GrpcListener {
       messageBytesMax,
       requestTimeoutMs: options.requestTimeoutMs ?? 60_000,
       onUnguarded: () => options.logger.warn('this version of grpc-js cannot be guarded: see grpc-call-guard.ts'),
+      onBug: (path, cause) => options.logger.error({ err: cause, path }, 'request failed'),
     });
     this.server = new Server({
       interceptors: [this.guard.interceptor],

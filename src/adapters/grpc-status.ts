@@ -6,9 +6,14 @@ const DETAILS_KEY = 'grpc-status-details-bin';
 const ACCEPT_ENCODING_KEY = 'grpc-accept-encoding';
 
 /** Trailers with `-bin` values in base64 without padding, as senders should (GR4); the library pads. */
-class StatusMetadata extends Metadata {
+export class StatusMetadata extends Metadata {
+  /** `reason`: what the status is about, for the listener's log. */
+  constructor(readonly reason: IngestError) {
+    super();
+  }
+
   override clone(): StatusMetadata {
-    const copy = new StatusMetadata();
+    const copy = new StatusMetadata(this.reason);
     for (const key of Object.keys(this.getMap())) for (const value of this.get(key)) copy.add(key, value);
     return copy;
   }
@@ -23,7 +28,7 @@ class StatusMetadata extends Metadata {
 
 /** The status of a failed call: code, text, and `google.rpc.Status` in `grpc-status-details-bin` (OG5). */
 export function grpcStatus(error: IngestError): StatusObject {
-  const metadata = new StatusMetadata();
+  const metadata = new StatusMetadata(error);
   metadata.set(DETAILS_KEY, encodeStatus(error));
   // GR5: a client must be told what it may use instead.
   if (error.code === 'unsupported_encoding') metadata.set(ACCEPT_ENCODING_KEY, 'identity,deflate,gzip');

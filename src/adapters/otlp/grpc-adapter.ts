@@ -1,14 +1,14 @@
 /** OTLP/gRPC (OTLP specification, "OTLP/gRPC"; rules OG1-OG10): the three Export services, on raw message bytes. */
-import type { sendUnaryData, ServerUnaryCall, ServiceDefinition } from '@grpc/grpc-js';
+import type { ServerUnaryCall, ServiceDefinition, sendUnaryData } from '@grpc/grpc-js';
 import { IngestError } from '../../core/errors';
 import type { Ingest } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
+import { GrowingAdmission } from '../growing-admission';
 import { takeAdmission } from '../grpc-call-guard';
 import { asBytes, type GrpcService } from '../grpc-contract';
 import { grpcServiceError } from '../grpc-status';
-import { GrowingAdmission } from '../growing-admission';
 import { RequestMetrics } from '../request-metrics';
 import { encodeResponse } from './response';
 import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, type Signal, wallClockNs } from './signal';
