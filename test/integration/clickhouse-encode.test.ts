@@ -3,11 +3,14 @@ import * as fc from 'fast-check';
 import { recordBatch } from '../../src/columnar/record-batch';
 import { BUILTIN_TABLES } from '../../src/core/builtin-tables';
 import { lsn, type TableName, type WalId } from '../../src/core/ids';
+import { LIMITS } from '../../src/core/limits';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../src/core/table-schema';
 import { ClickHouseSink } from '../../src/sinks/clickhouse/sink';
 import { silentLogger } from '../../src/telemetry';
 import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { COLUMN_VALUES, type ColumnForm, type ColumnValue, columnOf } from '../support/columns';
+
+jest.setTimeout(120_000);
 
 const DAY = '20260102';
 const DAY_NS = 1_767_312_000_000_000_000n;
@@ -155,6 +158,27 @@ describe('rows in ClickHouse', () => {
       await expect(fc.assert(property, { numRuns: schema === everyType ? 20 : 4 })).resolves.toBeUndefined();
     },
   );
+
+  it('fit into a table of as many columns, with names as long, as any table may have', async () => {
+    const names = Array.from({ length: LIMITS.columnsMax - 1 }, (_, i) => `${i}`.padStart(63, 'c'));
+    const wide: TableSchema = {
+      ...everyType,
+      table: 'wide' as TableName,
+      columns: [everyType.columns[0], ...names.map((name) => ({ name, type: 'timestamp' as const, nullable: true }))],
+    };
+    const at = lsn(++written);
+    const id = { walId: WAL_ID, lsn: at, lastLsn: at, table: wide.table, partition: DAY };
+    const data = columnOf('timestamp', [DAY_NS], 'plain');
+    await sink.ensureTable(wide);
+    await sink.write({
+      id,
+      schema: wide,
+      batch: recordBatch(['at', ...names].map((name) => ({ name, data }))),
+      mayHaveRun: false,
+    });
+    const shownTimes = `toString(toUnixTimestamp64Nano(${names[0]})), toString(toUnixTimestamp64Nano(${names.at(-1)}))`;
+    expect(await clickhouse.rows(`SELECT ${shownTimes} FROM wide`)).toEqual([[String(DAY_NS), String(DAY_NS)]]);
+  });
 
   it.each([
     ['19000101', -2_208_988_800_000_000_000n],

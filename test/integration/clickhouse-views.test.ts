@@ -15,6 +15,8 @@ import { silentLogger } from '../../src/telemetry';
 import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { type ColumnValue, columnOf } from '../support/columns';
 
+jest.setTimeout(60_000);
+
 const AT = 1_767_312_000_123_456_789n;
 const RESOURCE = { 'service.name': 'checkout', 'host.name': 'node-1' };
 const SCOPE = {
