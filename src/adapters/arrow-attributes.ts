@@ -3,7 +3,7 @@ import type { Data } from 'apache-arrow';
 import { AttributesBuilder } from '../columnar/attributes';
 import { corrupt } from '../columnar/foreign-error';
 import type { ForeignField } from '../columnar/foreign-schema';
-import { type ColumnView, positionOf, viewColumn } from '../columnar/read';
+import { positionOf, viewColumn } from '../columnar/read';
 import type { TableName } from '../core/ids';
 import { ATTRIBUTE_KIND } from '../core/table-schema';
 import { doubleText } from './cell-text';
@@ -39,14 +39,14 @@ function copier(data: Data, out: AttributesBuilder): (row: number) => void {
   const keyView = viewColumn(key);
   const [kind, text] = value.children;
   const kinds = kind.values as Uint8Array;
-  const bytes = (of: ColumnView): Uint8Array => of.values.values as Uint8Array;
+  const names = keyView.values.values as Uint8Array;
   return (row) => {
     const at = positionOf(view, row);
     if (at < 0) return;
     for (let entry = view.values.valueOffsets[at]; entry < view.values.valueOffsets[at + 1]; entry++) {
       const name = positionOf(keyView, entry);
       const { valueOffsets } = keyView.values;
-      out.key(out.keys.intern(bytes(keyView), valueOffsets[name], valueOffsets[name + 1]));
+      out.key(out.keys.intern(names, valueOffsets[name], valueOffsets[name + 1]));
       out.text.write(text.values as Uint8Array, text.valueOffsets[entry], text.valueOffsets[entry + 1]);
       out.endEntry(kinds[entry]);
     }
@@ -86,6 +86,7 @@ function kindOf({ type }: ForeignField): number | undefined {
     case 'list':
     case 'map':
     case 'struct':
+    default:
       return undefined;
   }
 }
@@ -111,6 +112,11 @@ function textOf({ type }: ForeignField, values: Data, out: AttributesBuilder): (
     case 'date':
       return (at) =>
         text.writeString(timeText(BigInt(numbers[at]) * (type.unit === 'day' ? 86_400n : 1n), type.unit === 'day' ? 1n : 1000n));
+    case 'int':
+    case 'null':
+    case 'list':
+    case 'map':
+    case 'struct':
     default:
       return (at) => text.writeString(String(numbers[at]));
   }

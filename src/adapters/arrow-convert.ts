@@ -1,5 +1,6 @@
 /**
- * Columns of foreign Arrow data as columns of a table's types. What has the right form already is taken as it is; everything else is
+ * Columns of foreign Arrow data as columns of a table's types. What has the right form already is taken as it is; everything
+ * else is
  * converted value by value, exactly or not at all. Values that do not fit are reported by row and are null in the result.
  */
 import { type Data, Field, List, makeData, Struct, Uint8, Utf8 } from 'apache-arrow';
@@ -25,20 +26,12 @@ export type ReportRow = (row: number, problem: CellProblem) => void;
 
 /** The field's values as a column of type `to`. `data` comes from `ForeignStream`, so its form is sound. */
 export function convertColumn(data: Data, field: ForeignField, to: ColumnType, report: ReportRow): Data {
-  switch (field.type.kind) {
-    case 'map':
-      if (to === 'attributes') return convertMap(data, field, report);
-      break;
-    case 'list':
-      if (to.startsWith('list<')) return convertList(data, field, to, report);
-      break;
-    default:
-      if (isSameForm(field, to)) {
-        if (to === 'timestamp') checkTimes(data, report);
-        return data;
-      }
-  }
-  return convertValues(data, field, to, report);
+  const { kind } = field.type;
+  if (kind === 'map' && to === 'attributes') return convertMap(data, field, report);
+  if (kind === 'list' && to.startsWith('list<')) return convertList(data, field, to, report);
+  if (kind === 'map' || kind === 'list' || !isSameForm(field, to)) return convertValues(data, field, to, report);
+  if (to === 'timestamp') checkTimes(data, report);
+  return data;
 }
 
 const ITEM_TYPES: Partial<Record<ColumnType, ColumnType>> = {

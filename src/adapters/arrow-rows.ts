@@ -1,6 +1,8 @@
 /**
- * Rows of foreign Arrow batches into one record batch of a table, by the same rules as JSON rows: friendly names and overflow into
- * attributes for built-in tables, the arrival time for rows without a time, row by row rejection. Columns that have the right form
+ * Rows of foreign Arrow batches into one record batch of a table, by the same rules as JSON rows: friendly names and
+ * overflow into
+ * attributes for built-in tables, the arrival time for rows without a time, row by row rejection. Columns that have the
+ * right form
  * are taken over without a copy.
  */
 import { type Data, makeData, type RecordBatch, TimestampNanosecond } from 'apache-arrow';
@@ -27,7 +29,8 @@ interface Refusal {
 }
 
 /**
- * The rows of all batches of one stream. `fields` and `batches` come from `ForeignStream`. Throws IngestError `invalid_argument` for a
+ * The rows of all batches of one stream. `fields` and `batches` come from `ForeignStream`. Throws IngestError
+ * `invalid_argument` for a
  * column that cannot be one of the table by its name or, in a built-in table, by its type.
  */
 export function decodeArrowBatches(

@@ -5,7 +5,10 @@ import type { ColumnType, TableSchema } from '../core/table-schema';
 import { isBuiltin, isTimeName } from './friendly-names';
 import { type InferredColumns, newColumns } from './new-columns';
 
-/** The columns that rows of these fields need beyond `known`. Throws IngestError `invalid_argument` for a type that no column can hold. */
+/**
+ * The columns that rows of these fields need beyond `known`. Throws IngestError `invalid_argument` for a type that no column
+ * can hold.
+ */
 export function columnsOfFields(fields: readonly ForeignField[], known: TableSchema | undefined): InferredColumns {
   if (known !== undefined && isBuiltin(known.table)) return { columns: [], timeColumn: known.timeColumn };
   const types = new Map<string, ColumnType>();
@@ -19,7 +22,9 @@ export function columnsOfFields(fields: readonly ForeignField[], known: TableSch
 /** Types that can be a time under the name of one. */
 const EPOCH_TYPES = new Set<ColumnType>(['int64', 'uint64']);
 
-/** Undefined for a field that holds nothing but nulls. Throws IngestError `invalid_argument` for a type that no column can hold. */
+/**
+ * Undefined for a field that holds nothing but nulls. Throws IngestError `invalid_argument` for a type that no column can hold.
+ */
 export function columnTypeOf(field: ForeignField): ColumnType | undefined {
   const { type } = field;
   switch (type.kind) {

@@ -65,6 +65,8 @@ export function converterFor(values: Data, field: ForeignField, to: ColumnType):
     case 'list<float64>':
     case 'list<string>':
       return refused(to, utf8Builder());
+    default:
+      throw new Error(`no conversion to ${String(to)}`);
   }
 }
 
@@ -85,7 +87,7 @@ const RANGES: Partial<Record<ColumnType, readonly [min: bigint, max: bigint]>> =
 const isNumeric = ({ type }: ForeignField): boolean => type.kind === 'int' || type.kind === 'float';
 
 /** Whole numbers, also those that came as doubles. */
-function wholeNumbers(values: Data, to: ColumnType, append: (value: bigint) => void): Put {
+function wholeNumbers(values: Data, to: ColumnType, put: (value: bigint) => void): Put {
   const source = values.values as unknown as Sources;
   const [min, max] = RANGES[to] ?? [0n, 0n];
   return (at) => {
@@ -93,7 +95,7 @@ function wholeNumbers(values: Data, to: ColumnType, append: (value: bigint) => v
     if (typeof raw === 'number' && !Number.isInteger(raw)) return mismatch('an integer');
     const value = BigInt(raw);
     if (value < min || value > max) return outOfRange(to);
-    append(value);
+    put(value);
     return undefined;
   };
 }
@@ -195,19 +197,19 @@ function texts(values: Data, field: ForeignField, to: 'string' | 'json'): Conver
   if (kind === 'utf8') return { builder, put: stringPut(values, to, builder) };
   if (kind === 'bool') {
     const bits = values.values as Uint8Array;
-    return { builder, put: (at) => append(builder, String(((bits[at >> 3] >> (at & 7)) & 1) === 1)) };
+    return { builder, put: (at) => appendText(builder, String(((bits[at >> 3] >> (at & 7)) & 1) === 1)) };
   }
   if (!isNumeric(field)) return refused(to, builder);
   const source = values.values as unknown as Sources;
   const put: Put = (at) => {
     const value = source[at];
     if (to === 'json' && typeof value === 'number' && !Number.isFinite(value)) return mismatch('a number that JSON can hold');
-    return append(builder, String(value));
+    return appendText(builder, String(value));
   };
   return { builder, put };
 }
 
-function append(builder: BytesBuilder, text: string): undefined {
+function appendText(builder: BytesBuilder, text: string): undefined {
   builder.appendString(text);
 }
 

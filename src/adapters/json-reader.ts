@@ -1,7 +1,8 @@
 /**
  * A strict pull reader for JSON text in UTF-8 (RFC 8259): no JSON.parse, no string and no object per value.
  * Strings are byte ranges of the input, or of a scratch buffer when they have escapes; numbers are byte ranges and stay exact.
- * Refused with IngestError `invalid_argument` and the byte position: invalid UTF-8, a byte order mark, lone surrogates in escapes,
+ * Refused with IngestError `invalid_argument` and the byte position: invalid UTF-8, a byte order mark, lone surrogates in
+ * escapes,
  * control characters in strings, nesting deeper than the limit, anything after the value.
  */
 import { isUtf8 } from 'node:buffer';

@@ -1,7 +1,10 @@
 /**
- * The columns of a foreign record batch as Arrow data that the rest of the server can trust (Arrow columnar format, "Physical Memory
- * Layout" and "Security Considerations"). Checked: lengths, null counts against bitmaps, buffers inside the body, offsets in order
- * and in range, UTF-8 of every value, dictionary indexes. Values are views into the body where they are aligned, copies otherwise.
+ * The columns of a foreign record batch as Arrow data that the rest of the server can trust (Arrow columnar format,
+ * "Physical Memory
+ * Layout" and "Security Considerations"). Checked: lengths, null counts against bitmaps, buffers inside the body, offsets in
+ * order
+ * and in range, UTF-8 of every value, dictionary indexes. Values are views into the body where they are aligned, copies
+ * otherwise.
  * 64-bit offsets become 32-bit ones, fixed-size binary becomes binary, dictionary indexes become int32.
  */
 import { isAscii, isUtf8 } from 'node:buffer';
@@ -128,6 +131,8 @@ export class BatchReader {
         const data = this.nextArray(path, array, node.length);
         return makeData({ type: arrow as Float64, length: node.length, data: data as Float64Array, ...validity(node) });
       }
+      default:
+        throw new Error(`column ${path} has a type that the schema does not let through`);
     }
   }
 
@@ -304,8 +309,7 @@ const INT_ARRAYS = {
 const INT_TYPES = { 8: [Int8, Uint8], 16: [Int16, Uint16], 32: [Int32, Uint32], 64: [Int64, Uint64] } as const;
 const TIMESTAMPS = { s: TimestampSecond, ms: TimestampMillisecond, us: TimestampMicrosecond, ns: TimestampNanosecond } as const;
 
-const intArray = (bits: 8 | 16 | 32 | 64, signed: boolean): ArrayType<FixedArray> =>
-  INT_ARRAYS[bits][signed ? 0 : 1] as ArrayType<FixedArray>;
+const intArray = (bits: 8 | 16 | 32 | 64, signed: boolean): ArrayType<FixedArray> => INT_ARRAYS[bits][signed ? 0 : 1];
 
 function fixedType({ type }: ForeignField): { arrow: DataType; array: ArrayType<AnyArray> } {
   switch (type.kind) {
@@ -319,6 +323,14 @@ function fixedType({ type }: ForeignField): { arrow: DataType; array: ArrayType<
       return type.unit === 'day'
         ? { arrow: new DateDay(), array: Int32Array }
         : { arrow: new DateMillisecond(), array: BigInt64Array };
+    case 'null':
+    case 'bool':
+    case 'utf8':
+    case 'binary':
+    case 'fixed_binary':
+    case 'list':
+    case 'map':
+    case 'struct':
     default:
       throw new Error(`${type.kind} is no type of fixed width`);
   }

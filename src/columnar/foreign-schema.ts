@@ -42,25 +42,10 @@ const DEPTH_MAX = 8;
 /** Fields of all depths; the same bytes may describe many. */
 const FIELDS_MAX = LIMITS.columnsMax * 6;
 
-const TYPE_NAMES: readonly string[] = [
-  ...[
-    'none',
-    'Null',
-    'Int',
-    'FloatingPoint',
-    'Binary',
-    'Utf8',
-    'Bool',
-    'Decimal',
-    'Date',
-    'Time',
-    'Timestamp',
-    'Interval',
-    'List',
-  ],
-  ...['Struct', 'Union', 'FixedSizeBinary', 'FixedSizeList', 'Map', 'Duration', 'LargeBinary', 'LargeUtf8', 'LargeList'],
-  ...['RunEndEncoded', 'BinaryView', 'Utf8View', 'ListView', 'LargeListView'],
-];
+const TYPE_NAMES: readonly string[] = (
+  'none Null Int FloatingPoint Binary Utf8 Bool Decimal Date Time Timestamp Interval List Struct Union FixedSizeBinary ' +
+  'FixedSizeList Map Duration LargeBinary LargeUtf8 LargeList RunEndEncoded BinaryView Utf8View ListView LargeListView'
+).split(' ');
 
 /** The fields of a schema message. Throws IngestError `invalid_argument`. */
 export function readSchema(schema: FlatTable): ForeignField[] {
@@ -163,8 +148,19 @@ function checkChildren(type: ForeignType, children: readonly ForeignField[], pat
     case 'map':
       if (children.length === 1 && entries.type.kind === 'struct' && entries.children.length === 2 && !entries.dictionary) return;
       break;
-    default:
+    case 'null':
+    case 'bool':
+    case 'int':
+    case 'float':
+    case 'utf8':
+    case 'binary':
+    case 'fixed_binary':
+    case 'timestamp':
+    case 'date':
       if (children.length === 0) return;
+      break;
+    default:
+      break;
   }
   throw corrupt(`column ${path} has the wrong number of children for its type`);
 }

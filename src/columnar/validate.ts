@@ -1,7 +1,8 @@
 /**
  * Arrow from outside: IPC streams and Flight messages into record batches that can be trusted, or IngestError `invalid_argument`.
  * Nothing of it goes through the Arrow library's own reader, which takes much of what is broken for good data.
- * Read: metadata V4 and V5, framing with and without continuation marker, dictionaries with replacement and delta, several batches.
+ * Read: metadata V4 and V5, framing with and without continuation marker, dictionaries with replacement and delta, several
+ * batches.
  * Refused: big endian, compressed bodies, types without a column type, more rows than a request may have.
  */
 import type { Data, RecordBatch } from 'apache-arrow';
@@ -35,7 +36,8 @@ export class ForeignStream {
   }
 
   /**
-   * Takes the next message: `header` is the flatbuffer without its length, `body` what follows it. The record batch, if it was one;
+   * Takes the next message: `header` is the flatbuffer without its length, `body` what follows it. The record batch, if it
+   * was one;
    * it may view `body`. Throws IngestError.
    */
   message(header: Uint8Array, body: Uint8Array): RecordBatch | undefined {

@@ -5,7 +5,8 @@
  * - a scalar member that comes twice: the last one counts, as in protobuf; a message, an array or a member of a oneof that comes
  *   twice is refused, because on the wire two messages would melt into one (OJ10)
  * - every present value is written, zero or not, so that presence survives (OJ11)
- * - ids are hex in any case (OJ1); text that is not hex becomes one byte, an id that is present and invalid, so that only its span is
+ * - ids are hex in any case (OJ1); text that is not hex becomes one byte, an id that is present and invalid, so that only
+ *   its span is
  *   refused (OD2)
  * Throws IngestError `invalid_argument` with the byte position, never anything else.
  */
@@ -26,7 +27,9 @@ import { ProtobufWriter } from './protobuf-writer';
 
 /** One level of AnyValue is at most four levels of JSON; 20 more stand around it. The decoder counts the AnyValues themselves. */
 const JSON_DEPTH_MAX = LIMITS.nestingDepthMax * 4 + 20;
-/** From this message depth on room for the longest prefix is left, so that deep nesting cannot make bytes move again and again. */
+/**
+ * From this message depth on room for the longest prefix is left, so that deep nesting cannot make bytes move again and again.
+ */
 const DEEP = 16;
 const LENGTH_WIDTH_MAX = 5;
 

@@ -1,5 +1,6 @@
 /**
- * The columns of a table as a row of JSON fills them: a value is first read into a cell (converted and checked), and only when the
+ * The columns of a table as a row of JSON fills them: a value is first read into a cell (converted and checked), and only
+ * when the
  * whole row is sound the cells are appended, so a refused row leaves no trace. One column object per column, none per row.
  */
 import type { Data } from 'apache-arrow';

@@ -1,5 +1,6 @@
 /**
- * JSON rows into one record batch of a table (DESIGN section 4). A row is wholly in or wholly out: values are converted into cells
+ * JSON rows into one record batch of a table (DESIGN section 4). A row is wholly in or wholly out: values are converted into
+ * cells
  * first and appended when the row is sound. A member that comes twice in a row has its last value.
  */
 import { recordBatch } from '../../columnar/record-batch';

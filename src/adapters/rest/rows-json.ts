@@ -1,5 +1,6 @@
 /**
- * Where the rows of a JSON body are. `json`: one value, an array of rows, or values one after the other; `ndjson`: one value a line.
+ * Where the rows of a JSON body are. `json`: one value, an array of rows, or values one after the other; `ndjson`: one value
+ * a line.
  * A body has at most LIMITS.rowsPerRequestMax rows (`payload_too_large`).
  * A `json` body whose first line is a whole value and that goes on in the next line is read as NDJSON.
  */

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { isPlainInteger, parseDouble, parseInt64, parseUint64, scanNumber } from '../../../src/adapters/json-number';
 import { JSON_BYTE, JsonReader } from '../../../src/adapters/json-reader';
 import { IngestError } from '../../../src/core/errors';
@@ -62,6 +62,17 @@ const skipDocument = (body: Uint8Array): void => {
   reader.skipValue();
   reader.expectEnd();
 };
+
+const refused = (body: Uint8Array): string => {
+  try {
+    readDocument(body);
+  } catch (error) {
+    return (error as IngestError).at ?? '';
+  }
+  return 'accepted';
+};
+
+const nested = (levels: number): Buffer => Buffer.from('['.repeat(levels) + ']'.repeat(levels));
 
 describe('the JSON reader', () => {
   test('reads the values that JSON.parse reads', () => {
@@ -141,14 +152,6 @@ describe('the JSON reader', () => {
   });
 
   test('row 25: invalid UTF-8, a byte order mark and lone surrogates are refused with their position', () => {
-    const refused = (body: Uint8Array): string => {
-      try {
-        readDocument(body);
-      } catch (error) {
-        return (error as IngestError).at ?? '';
-      }
-      return 'accepted';
-    };
     expect(refused(Buffer.from([0x22, 0x61, 0xff, 0x22]))).toBe('byte 2');
     expect(refused(Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]))).toBe('byte 1');
     expect(refused(Buffer.from('\ufeff{}'))).toBe('byte 0');
@@ -158,15 +161,14 @@ describe('the JSON reader', () => {
     expect(refused(Buffer.from('{} x'))).toBe('byte 3');
   });
 
-  test('row 22: 100 levels are read, 101 are refused, and a million levels are refused in less than 50 ms', () => {
-    const nested = (levels: number): Buffer => Buffer.from('['.repeat(levels) + ']'.repeat(levels));
+  test('row 22: 100 levels are read, 101 are refused, and a million levels are refused in less than 50 ms of CPU', () => {
     skipDocument(nested(100));
     expect(outcome(() => skipDocument(nested(101)))).toBe('refused');
     const deep = [Buffer.from('['.repeat(1e6)), Buffer.from('{"a":'.repeat(1e6)), nested(1e6)];
     for (const body of deep) {
-      const start = process.hrtime.bigint();
+      const start = process.cpuUsage();
       expect(outcome(() => skipDocument(body))).toBe('refused');
-      expect(Number(process.hrtime.bigint() - start) / 1e6).toBeLessThan(50);
+      expect(process.cpuUsage(start).user / 1e3).toBeLessThan(50);
     }
   });
 
@@ -185,32 +187,33 @@ describe('the JSON reader', () => {
   });
 });
 
+const parse = (kind: typeof parseInt64, text: string): bigint | string => {
+  const out = { low: 0, high: 0 };
+  const bytes = Buffer.from(text);
+  const problem = kind(bytes, 0, bytes.length, out);
+  if (problem !== undefined) return problem;
+  const bits = (BigInt(out.high) << 32n) | BigInt(out.low);
+  return kind === parseInt64 ? BigInt.asIntN(64, bits) : bits;
+};
+
+/** The value of a number as an exact fraction of a power of ten. */
+const exact = (text: string): bigint | string => {
+  const [mantissa, exponent = '0'] = text.toLowerCase().split('e');
+  const [whole, fraction = ''] = mantissa.split('.');
+  const digits = BigInt(`${whole.replace('-', '')}${fraction}`) * (text.startsWith('-') ? -1n : 1n);
+  const scale = Number(exponent) - fraction.length;
+  if (digits === 0n) return 0n;
+  if (scale >= 0) return digits * 10n ** BigInt(scale);
+  const divisor = 10n ** BigInt(-scale);
+  return digits % divisor === 0n ? digits / divisor : 'not_an_integer';
+};
+
+const expected = (text: string, min: bigint, max: bigint): bigint | string => {
+  const value = exact(text);
+  return typeof value === 'bigint' && (value < min || value > max) ? 'out_of_range' : value;
+};
+
 describe('JSON numbers', () => {
-  const parse = (kind: typeof parseInt64, text: string): bigint | string => {
-    const out = { low: 0, high: 0 };
-    const bytes = Buffer.from(text);
-    const problem = kind(bytes, 0, bytes.length, out);
-    if (problem !== undefined) return problem;
-    const bits = (BigInt(out.high) << 32n) | BigInt(out.low);
-    return kind === parseInt64 ? BigInt.asIntN(64, bits) : bits;
-  };
-
-  /** The value of a number as an exact fraction of a power of ten. */
-  const exact = (text: string): bigint | string => {
-    const [mantissa, exponent = '0'] = text.toLowerCase().split('e');
-    const [whole, fraction = ''] = mantissa.split('.');
-    const digits = BigInt(`${whole.replace('-', '')}${fraction}`) * (text.startsWith('-') ? -1n : 1n);
-    const scale = Number(exponent) - fraction.length;
-    if (digits === 0n) return 0n;
-    if (scale >= 0) return digits * 10n ** BigInt(scale);
-    const divisor = 10n ** BigInt(-scale);
-    return digits % divisor === 0n ? digits / divisor : 'not_an_integer';
-  };
-  const expected = (text: string, min: bigint, max: bigint): bigint | string => {
-    const value = exact(text);
-    return typeof value === 'bigint' && (value < min || value > max) ? 'out_of_range' : value;
-  };
-
   test('OJ6: every form of an integer gives its exact value or the right refusal', () => {
     const digits = fc.bigInt({ min: -(2n ** 66n), max: 2n ** 66n }).map(String);
     const scaled = fc

@@ -36,7 +36,6 @@ describe('the serializers of the OpenTelemetry SDK', () => {
     const logger = provider.getLogger('lib', '1.2', { schemaUrl: 'https://example.org/schema' });
     logger.emit({
       body: 'text é\n',
-      severityNumber: 9,
       severityText: 'INFO',
       timestamp: 1_700_000_000_123,
       attributes: { a: 1, b: [true], c: null },

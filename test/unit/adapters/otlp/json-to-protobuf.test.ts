@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { Enum, Field, Type } from 'protobufjs';
 import { ENUMS, MESSAGES, ONEOFS } from '../../../../src/adapters/otlp/json-fields';
 import { transcodeLogs, transcodeMetrics, transcodeTraces } from '../../../../src/adapters/otlp/json-to-protobuf';
@@ -123,6 +123,19 @@ function generate(type: Type, depth: number): fc.Arbitrary<Generated> {
     });
 }
 
+/** What becomes of a body: nothing but an IngestError may be thrown by us, and protobufjs must read what we write. */
+function outcome(type: Type, transcode: (body: Uint8Array) => Uint8Array, body: Uint8Array): string {
+  let bytes: Uint8Array;
+  try {
+    bytes = transcode(body);
+  } catch (error) {
+    if (error instanceof IngestError) return error.code;
+    throw error;
+  }
+  type.decode(bytes);
+  return 'decoded';
+}
+
 describe.each(SIGNALS)('$name', ({ type, transcode }) => {
   test('the same message is read from our bytes and from those of protobufjs', () => {
     fc.assert(
@@ -141,14 +154,8 @@ describe.each(SIGNALS)('$name', ({ type, transcode }) => {
         const at = position % body.length;
         const changed = Buffer.from(body);
         changed[at] = byte;
-        for (const input of [changed, body.subarray(0, at)]) {
-          try {
-            type.decode(transcode(input));
-          } catch (error) {
-            expect(error).toBeInstanceOf(IngestError);
-            expect((error as IngestError).code).toBe('invalid_argument');
-          }
-        }
+        for (const input of [changed, body.subarray(0, at)])
+          expect(['decoded', 'invalid_argument']).toContain(outcome(type, transcode, input));
       }),
       { numRuns: 300 },
     );
@@ -181,6 +188,15 @@ const metric = (members: string): unknown =>
   );
 const field = (message: unknown, path: string[]): unknown =>
   path.reduce((value, name) => (value as Record<string, unknown[]>)[name][0], message);
+
+const double = (value: string): unknown =>
+  (record(`"body":{"doubleValue":${value}}`) as { body: { doubleValue: number } }).body.doubleValue;
+
+const nested = (levels: number): string =>
+  `${'{"kvlistValue":{"values":[{"key":"k","value":'.repeat(levels)}{}${'}]}}'.repeat(levels)}`;
+
+const wrapped = (levels: number): Buffer =>
+  Buffer.from(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":${nested(levels)}}]}]}]}`);
 
 describe('OTLP/JSON rules', () => {
   test('OJ1: ids are hex in any case, 32 digits make 16 bytes', () => {
@@ -291,8 +307,6 @@ describe('OTLP/JSON rules', () => {
   });
 
   test('OJ7: doubles are numbers, quoted numbers, NaN and the infinities as strings', () => {
-    const double = (value: string): unknown =>
-      (record(`"body":{"doubleValue":${value}}`) as { body: { doubleValue: number } }).body.doubleValue;
     expect(double('"NaN"')).toBeNaN();
     expect(double('"-Infinity"')).toBe(-Infinity);
     expect(double('"Infinity"')).toBe(Infinity);
@@ -365,16 +379,12 @@ describe('OTLP/JSON rules', () => {
   });
 
   test('row 22: 100 levels of AnyValue pass, far too many are refused at once and without a stack overflow', () => {
-    const nested = (levels: number): string =>
-      `${'{"kvlistValue":{"values":[{"key":"k","value":'.repeat(levels)}{}${'}]}}'.repeat(levels)}`;
-    const wrapped = (levels: number): Buffer =>
-      Buffer.from(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":${nested(levels)}}]}]}]}`);
     expect(() => transcodeLogs(wrapped(99))).not.toThrow();
     for (const levels of [20_000, 300_000]) {
       const body = wrapped(levels);
-      const start = process.hrtime.bigint();
+      const start = process.cpuUsage();
       expect(() => transcodeLogs(body)).toThrow('nested deeper');
-      expect(Number(process.hrtime.bigint() - start) / 1e6).toBeLessThan(50);
+      expect(process.cpuUsage(start).user / 1e3).toBeLessThan(50);
     }
   });
 

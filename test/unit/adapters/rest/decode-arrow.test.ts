@@ -71,6 +71,11 @@ const MAP = new Map_(
 const times = (type: DataType, values: bigint[]): Vector =>
   new ArrowVector([makeData({ type: type as TimestampNanosecond, length: values.length, data: BigInt64Array.from(values) })]);
 
+const time = (type: DataType, values: bigint[]): unknown[] => {
+  const decoded = decode({ time: times(type, values) }, table({}));
+  return [rowsOf(decoded).map((row) => row.time), decoded.rejections.map(({ row, code, column }) => [row, code, column])];
+};
+
 describe('Arrow rows', () => {
   test('an inferred table holds what the stream holds', () => {
     const columns = {
@@ -90,8 +95,18 @@ describe('Arrow rows', () => {
     };
     const { columns: inferred, timeColumn } = arrowColumns(stream(columns), undefined);
     expect(Object.fromEntries(inferred.map(({ name, type }) => [name, type]))).toEqual({
-      ...{ i8: 'int16', u16: 'int32', i64: 'int64', u64: 'uint64', f: 'float32', s: 'string', tag: 'string', bytes: 'binary' },
-      ...{ day: 'date', ts: 'timestamp', list: 'list<int64>', map: 'attributes' },
+      i8: 'int16',
+      u16: 'int32',
+      i64: 'int64',
+      u64: 'uint64',
+      f: 'float32',
+      s: 'string',
+      tag: 'string',
+      bytes: 'binary',
+      day: 'date',
+      ts: 'timestamp',
+      list: 'list<int64>',
+      map: 'attributes',
     });
     expect(timeColumn).toBe('ts');
     const schema: TableSchema = { table: 'events' as TableName, version: 1, columns: inferred, timeColumn, tier: 'hot' };
@@ -99,8 +114,16 @@ describe('Arrow rows', () => {
     expect(decoded).toMatchObject({ acceptedRows: 2, rejectedRows: 0, batches: [{ table: 'events', schemaVersion: 1 }] });
     expect(rowsOf(decoded)).toEqual([
       {
-        ...{ i8: 1, u16: 65535, i64: 2n ** 63n - 1n, u64: 2n ** 64n - 1n, f: 1.5, s: 'é', tag: 'x', bytes: '00ff', day: 1 },
-        ts: 1_700_000_000_000_001_000n,
+        i8: 1,
+        u16: 65535,
+        i64: 2n ** 63n - 1n,
+        u64: 2n ** 64n - 1n,
+        f: 1.5,
+        s: 'é',
+        tag: 'x',
+        bytes: '00ff',
+        day: 1,
+        ts: 1700000000000001000n,
         list: [1n, -2n],
         map: [
           ['k', 1, 'v'],
@@ -147,10 +170,6 @@ describe('Arrow rows', () => {
   });
 
   test('timestamps of any unit become nanoseconds; what does not fit is refused row by row', () => {
-    const time = (type: DataType, values: bigint[]): unknown[] => {
-      const decoded = decode({ time: times(type, values) }, table({}));
-      return [rowsOf(decoded).map((row) => row.time), decoded.rejections.map(({ row, code, column }) => [row, code, column])];
-    };
     expect(time(new TimestampSecond(), [1n, -2_208_988_800n, 9_223_372_036n])).toEqual([
       [10n ** 9n, -2_208_988_800n * 10n ** 9n, 9_223_372_036n * 10n ** 9n],
       [],

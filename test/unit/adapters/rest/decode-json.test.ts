@@ -41,6 +41,8 @@ const inferred = (text: string, kind: JsonKind = 'json'): { schema: TableSchema;
 const typesOf = (text: string): Record<string, string> =>
   Object.fromEntries(inferred(text).schema.columns.map(({ name, type }) => [name, type]));
 
+const nested = (levels: number): string => `{"v":${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}}`;
+
 describe('the forms of a body', () => {
   const schema = table({ a: 'int64' });
   const expected = [
@@ -104,7 +106,6 @@ describe('the forms of a body', () => {
   });
 
   test('row 22: a row nested 100 levels is stored, 101 are refused', () => {
-    const nested = (levels: number): string => `{"v":${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}}`;
     const json = table({ v: 'json' });
     expect(decode(nested(100), json).acceptedRows).toBe(1);
     expect(decode(`[${nested(100)}]`, json).acceptedRows).toBe(1);
@@ -115,6 +116,8 @@ describe('the forms of a body', () => {
     });
   });
 });
+
+const ns = (text: string): bigint => BigInt(Date.parse(text)) * 1_000_000n;
 
 describe('values by column type', () => {
   test.each([
@@ -193,7 +196,6 @@ describe('values by column type', () => {
     expect(cell('attributes', '{"k":1,"k":"last"}')).toEqual([['k', 1, 'last']]);
   });
 
-  const ns = (text: string): bigint => BigInt(Date.parse(text)) * 1_000_000n;
   test.each([
     ['"2024-02-29T12:34:56.123456789Z"', ns('2024-02-29T12:34:56Z') + 123456789n],
     ['"2024-02-29t12:34:56z"', ns('2024-02-29T12:34:56Z')],
@@ -447,6 +449,13 @@ describe('the built-in tables', () => {
   });
 });
 
+const timeOf = (text: string): unknown => {
+  const { schema, decoded } = inferred(text);
+  return [schema.timeColumn, schema.columns[0], rowsOf(decoded)[0][schema.timeColumn]];
+};
+
+const column = (name: string): ColumnSchema => ({ name, type: 'timestamp', nullable: false });
+
 describe('inference', () => {
   test('a column has the type that holds all its values', () => {
     const text = `[
@@ -470,11 +479,6 @@ describe('inference', () => {
   });
 
   test('the time column is the first time-like name that holds times, or an added one', () => {
-    const timeOf = (text: string): unknown => {
-      const { schema, decoded } = inferred(text);
-      return [schema.timeColumn, schema.columns[0], rowsOf(decoded)[0][schema.timeColumn]];
-    };
-    const column = (name: string): ColumnSchema => ({ name, type: 'timestamp', nullable: false });
     expect(timeOf('{"a":1,"ts":1700000000000}')).toEqual(['ts', column('ts'), 1_700_000_000_000_000_000n]);
     expect(timeOf('{"event_time":1,"timestamp":"2024-01-01"}')).toEqual([
       'timestamp',
