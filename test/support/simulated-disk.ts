@@ -67,6 +67,8 @@ export class SimulatedDisk {
     failSyncIn: undefined,
     crashIn: undefined,
   };
+  /** How many operations were asked for, in all lives. */
+  operations = 0;
   private readonly random: () => number;
   private names = new Map<string, Inode>();
   private mediumNames = new Map<string, Inode>();
@@ -206,6 +208,7 @@ export class SimulatedDisk {
 
   /** Lets some time pass, then has the effect of an operation, unless the hour of the machine has come. */
   async step<T>(life: number, effect: () => T): Promise<T> {
+    this.operations++;
     const turns = Math.floor(this.random() * 3);
     for (let turn = 0; turn <= turns; turn++) await Promise.resolve();
     if (life !== this.life || this.isDown) throw failure('EIO');
