@@ -16,13 +16,21 @@ export function declaredLength(req: IncomingMessage): number | undefined {
   return req.headers['transfer-encoding'] === undefined ? 0 : undefined;
 }
 
+export interface BodyOptions {
+  readonly limitBytes: number;
+  readonly reserve: (totalBytes: number) => void;
+  /** Called when the body is wanted: its declared length and the room for it are all right. */
+  readonly begin: () => void;
+}
+
 /** The body as one buffer. See `HttpExchange.readBody`. */
-export function readBody(req: IncomingMessage, limitBytes: number, reserve: (totalBytes: number) => void): Promise<Buffer> {
+export function readBody(req: IncomingMessage, { limitBytes, reserve, begin }: BodyOptions): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const declaredBytes = declaredLength(req);
     if (declaredBytes !== undefined && declaredBytes > limitBytes) throw bodyTooLarge(limitBytes);
     let reservedBytes = Math.min(declaredBytes ?? UNKNOWN_RESERVATION_BYTES, FIRST_RESERVATION_BYTES);
     reserve(reservedBytes);
+    begin();
     const pieces = new Pieces(declaredBytes);
 
     const settle = (finish: () => void): void => {
@@ -74,7 +82,7 @@ class Pieces {
 
   join(): Buffer {
     if (this.room !== undefined) return this.room;
-    return this.chunks.length === 1 ? (this.chunks[0] as Buffer) : Buffer.concat(this.chunks, this.sizeBytes);
+    return this.chunks.length === 1 ? (this.chunks[0]) : Buffer.concat(this.chunks, this.sizeBytes);
   }
 }
 

@@ -7,7 +7,7 @@
  */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';
 import type { Logger } from '../telemetry';
@@ -47,6 +47,9 @@ export class HttpListener {
   private readonly server: Server;
   private readonly router: HttpRouter;
   private readonly bodyBytesMax: number;
+  private readonly sockets = new Set<Socket>();
+  /** Requests that are not answered yet. */
+  private readonly open = new Set<IncomingMessage>();
   private draining = false;
 
   constructor(private readonly options: HttpListenerOptions) {
@@ -64,6 +67,10 @@ export class HttpListener {
       noDelay: true,
     });
     if (options.connectionsMax !== undefined) this.server.maxConnections = options.connectionsMax;
+    this.server.on('connection', (socket) => {
+      this.sockets.add(socket);
+      socket.once('close', () => this.sockets.delete(socket));
+    });
     this.server.on('request', (req, res) => this.accept(req, res, false));
     this.server.on('checkContinue', (req, res) => this.accept(req, res, true));
   }
@@ -84,7 +91,9 @@ export class HttpListener {
     if (!this.server.listening) return;
     const closed = once(this.server, 'close');
     this.server.close();
-    this.server.closeIdleConnections();
+    // Node's own idea of an idle connection leaves out those that have not sent a whole request yet.
+    const busy = new Set([...this.open].map((req) => req.socket));
+    for (const socket of this.sockets) if (!busy.has(socket)) socket.destroySoon();
     const timer = setTimeout(() => this.server.closeAllConnections(), graceMs);
     await closed;
     clearTimeout(timer);
@@ -92,10 +101,13 @@ export class HttpListener {
 
   /** Whatever goes wrong becomes an answer, or the end of the connection. */
   private accept(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void {
-    this.serve(req, res, expectsContinue).catch((error: unknown) => {
-      this.options.logger.error({ err: error }, 'answering a request failed');
-      res.destroy();
-    });
+    this.open.add(req);
+    this.serve(req, res, expectsContinue)
+      .catch((error: unknown) => {
+        this.options.logger.error({ err: error }, 'answering a request failed');
+        res.destroy();
+      })
+      .finally(() => this.open.delete(req));
   }
 
   private async serve(req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): Promise<void> {
@@ -107,9 +119,11 @@ export class HttpListener {
       const match = this.router.find(req.method ?? '', path);
       if (match !== undefined) adapter = match.adapter;
       const reply = await this.handle(match, path, req, headers, (reserve) => {
-        if (expectsContinue && !body.asked) res.writeContinue();
-        body.asked = true;
-        return readBody(req, this.bodyBytesMax, reserve);
+        const begin = (): void => {
+          body.asked = true;
+          if (expectsContinue) res.writeContinue();
+        };
+        return readBody(req, { limitBytes: this.bodyBytesMax, reserve, begin });
       });
       await this.send(req, res, reply, headers, expectsContinue && !body.asked);
     } catch (reason) {
@@ -147,7 +161,7 @@ export class HttpListener {
 
   private adapterFor(path: string, headers: IncomingHttpHeaders): HttpAdapter {
     const { adapters } = this.options;
-    return adapters.find((adapter) => adapter.claims(path, headers)) ?? (adapters[adapters.length - 1] as HttpAdapter);
+    return adapters.find((adapter) => adapter.claims(path, headers)) ?? (adapters[adapters.length - 1]);
   }
 
   private explain(reason: unknown, path: string): IngestError {
