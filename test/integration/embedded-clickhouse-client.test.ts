@@ -20,7 +20,7 @@ afterAll(async () => {
 /** Errors are what some tests are about. */
 const QUIET = { log: { level: ClickHouseLogLevel.OFF } };
 
-const one = async (query: string): Promise<unknown[]> => (await clickhouse.rows(query))[0] as unknown[];
+const one = async (query: string): Promise<unknown[]> => (await clickhouse.rows(query))[0];
 
 /** One record batch of `rows` rows: `columns` UInt64 columns a0, a1, ... that hold row * (column + 1) from `from` on. */
 function arrowStream(from: number, rows: number, columns = 1, batches = 1): Buffer {
@@ -29,7 +29,9 @@ function arrowStream(from: number, rows: number, columns = 1, batches = 1): Buff
   for (let batch = 0; batch < batches; batch++) {
     const children = Array.from({ length: columns }, (_, column) => {
       const data = new BigUint64Array(rows);
-      for (let row = 0; row < rows; row++) data[row] = BigInt((from + batch * rows + row) * (column + 1));
+      // All values fit the low half.
+      const halves = new Uint32Array(data.buffer);
+      for (let row = 0; row < rows; row++) halves[row * 2] = (from + batch * rows + row) * (column + 1);
       return makeData({ type: new Uint64(), length: rows, nullCount: 0, data });
     });
     writer.write(new RecordBatch(schema, makeData({ type: new Struct(schema.fields), length: rows, nullCount: 0, children })));
@@ -86,8 +88,8 @@ describe('@clickhouse/client', () => {
       await packed.command({ query: 'CREATE TABLE packed (n UInt64) ENGINE = MergeTree ORDER BY n' });
       await packed.insert({ table: 'packed', format: 'JSONEachRow', values: Array.from({ length: 20_000 }, (_, n) => ({ n })) });
       const result = await packed.query({ query: 'SELECT n FROM packed ORDER BY n', format: 'JSONCompactEachRow' });
-      const rows = (await result.json()) as [number][];
-      expect([rows.length, Number(rows[19_999]?.[0])]).toEqual([20_000, 19_999]);
+      const rows = await result.json<[number]>();
+      expect([rows.length, rows[19_999]?.[0]]).toEqual([20_000, 19_999]);
     } finally {
       await packed.close();
     }
@@ -246,29 +248,27 @@ describe('the recovery recipe of the sink (rule C5)', () => {
     await client.command({
       query: 'CREATE TABLE recipe (a0 UInt64) ENGINE = MergeTree ORDER BY a0 SETTINGS non_replicated_deduplication_window = 100',
     });
-    for (let round = 0; round < 12; round++) {
-      const body = arrowStream(round * 200_000, 200_000);
+    for (let round = 0; round < 8; round++) {
+      const body = arrowStream(round * 100_000, 100_000);
       const id = `recipe/${round}`;
-      let ended = false;
       const inserting = insertArrow('recipe', body, { insert_deduplication_token: id }, id).then(
         () => 'stored',
         () => 'failed',
       );
-      void inserting.then(() => {
-        ended = true;
-      });
       const listed = `SELECT count() FROM system.processes WHERE query_id = '${id}'`;
-      while (!ended && (await one(listed))[0] === '0');
+      // The server has seen it, or is done with it already.
+      while ((await Promise.race([inserting, one(listed)])).toString() === '0');
       // A different moment each time: while receiving, running, or after the end.
       for (let turn = 0; turn < round; turn++) await clickhouse.command('SELECT 1');
       await clickhouse.command(`KILL QUERY WHERE query_id = '${id}' SYNC`);
       expect(await one(listed)).toEqual(['0']);
-      const range = `a0 >= ${round * 200_000} AND a0 < ${(round + 1) * 200_000}`;
+      const range = `a0 >= ${round * 100_000} AND a0 < ${(round + 1) * 100_000}`;
       const [found] = await one(`SELECT count() FROM recipe WHERE ${range}`);
-      expect(['0', '200000']).toContain(found);
-      if ((await inserting) === 'stored') expect(await one(`SELECT count() FROM recipe WHERE ${range}`)).toEqual(['200000']);
+      expect(['0', '100000']).toContain(found);
+      // A success that the client was told of is never a lie.
+      expect(`${await inserting} ${String(found)}`).not.toBe('stored 0');
       await insertArrow('recipe', body, { insert_deduplication_token: id }, `${id}/again`);
-      expect(await one(`SELECT count() FROM recipe WHERE ${range}`)).toEqual(['200000']);
+      expect(await one(`SELECT count() FROM recipe WHERE ${range}`)).toEqual(['100000']);
     }
   });
 });

@@ -47,6 +47,16 @@ const sql = async (query: string, parameters: Record<string, string> = {}): Prom
   return answer.text;
 };
 
+/** One field of a multipart body whose boundary is `b`. */
+const formField = (name: string, value: string): string =>
+  `--b\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
+const get = (query: string, more = {}): Promise<Answer> => ask({ method: 'GET', path: url({ query, ...more }) });
+const readNative = async (revision: number): Promise<Buffer> => {
+  const settings = { client_protocol_version: String(revision), max_threads: '1' };
+  return (await ask({ path: url(settings), body: 'SELECT * FROM native ORDER BY c_u64 FORMAT Native' })).body;
+};
+const countBytes = (bytes: Buffer, mark: Buffer): number => bytes.toString('latin1').split(mark.toString('latin1')).length - 1;
+
 beforeAll(async () => {
   clickhouse = await startClickHouse();
 });
@@ -81,7 +91,7 @@ describe('queries', () => {
       'x-clickhouse-timezone': expect.stringMatching(/./),
       'x-clickhouse-server-display-name': expect.stringMatching(/./),
     });
-    expect(JSON.parse(headers['x-clickhouse-summary'] as string)).toMatchObject({ result_rows: '1', written_rows: '0' });
+    expect(JSON.parse(headers['x-clickhouse-summary'])).toMatchObject({ result_rows: '1', written_rows: '0' });
   });
 
   it.each([
@@ -167,9 +177,7 @@ describe('queries', () => {
   });
 
   it('reads the multipart form that carries parameters', async () => {
-    const part = (name: string, value: string): string =>
-      `--b\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
-    const body = `${part('query', 'SELECT {a:String}, {b:UInt8}')}${part('param_a', 'ü\\nx')}${part('param_b', '3')}--b--\r\n`;
+    const body = `${formField('query', 'SELECT {a:String}, {b:UInt8}')}${formField('param_a', 'ü\\nx')}${formField('param_b', '3')}--b--\r\n`;
     const headers = { 'Content-Type': 'multipart/form-data; boundary=b' };
     expect(await ask({ body, headers })).toMatchObject({ status: 200, text: 'ü\\nx\t3\n' });
   });
@@ -190,6 +198,51 @@ async function seen(condition: string): Promise<void> {
   }
   throw new Error(`not listed: ${condition}`);
 }
+
+describe('Native blocks for a client revision (clickhouse-go, Grafana)', () => {
+  const COLUMNS: readonly [string, string, string][] = [
+    ['c_u64', 'UInt64', 'number'],
+    ['c_str', 'String', "repeat('x', number % 200)"],
+    ['c_nul', 'Nullable(String)', "if(number % 2 = 0, NULL, 'y')"],
+    ['c_arr', 'Array(Array(Nullable(Int16)))', '[[1, NULL], [number % 100]]'],
+    ['c_map', 'Map(LowCardinality(String), String)', "map('k', toString(number), 'l', '')"],
+    ['c_low', 'LowCardinality(Nullable(String))', 'if(number % 3 = 0, NULL, toString(number % 7))'],
+    ['c_tup', 'Tuple(`a b` String, n Decimal(30, 4), d DateTime64(9))', "('t', 1.5, '2026-01-01 00:00:00')"],
+    ['c_fix', 'FixedString(5)', "'abc'"],
+    ['c_enu', "Enum8('a(,' = 1, 'b' = 2)", "'b'"],
+    ['c_uid', 'UUID', 'generateUUIDv4()'],
+    ['c_box', 'Array(Tuple(LowCardinality(String), UInt128))', "[('q', 5)]"],
+  ];
+
+  it('begin with the block info and mark no column as custom, for every type', async () => {
+    await sql(
+      `CREATE TABLE native (${COLUMNS.map(([name, type]) => `${name} ${type}`).join(', ')}) ENGINE = MergeTree ORDER BY c_u64`,
+    );
+    const values = COLUMNS.map(([name, , expression]) => `${expression} AS ${name}`).join(', ');
+    await sql(`INSERT INTO native SELECT ${values} FROM numbers(140000)`);
+    const plain = await readNative(0);
+    const marked = await readNative(54_460);
+    // Found by the headers themselves, without a walk over the values.
+    const info = Buffer.from([1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0, COLUMNS.length]);
+    const blocks = countBytes(marked, info);
+    expect(blocks).toBeGreaterThan(1);
+    for (const [name] of COLUMNS) {
+      const start = plain.indexOf(name);
+      const typeLength = plain[start + name.length];
+      const header = plain.subarray(start - 1, start + name.length + 1 + typeLength);
+      expect(countBytes(plain, header)).toBe(blocks);
+      expect(countBytes(marked, Buffer.concat([header, Buffer.from([0])]))).toBe(blocks);
+    }
+    expect(marked.length).toBe(plain.length + blocks * (8 + COLUMNS.length));
+    expect((await readNative(54_400)).length).toBe(plain.length + blocks * 8);
+  });
+
+  it('of DESCRIBE are marked too, and a type that cannot be walked is refused', async () => {
+    const path = url({ client_protocol_version: '54460', default_format: 'Native' });
+    expect((await ask({ path, body: 'DESCRIBE TABLE native' })).body[0]).toBe(1);
+    expect((await ask({ path, body: 'SELECT 1::Dynamic' })).headers['x-clickhouse-exception-code']).toBe('48');
+  });
+});
 
 describe('errors', () => {
   it.each([
@@ -239,7 +292,6 @@ describe('errors', () => {
 describe('read-only requests', () => {
   it('GET may read and change settings, and may not write', async () => {
     await sql('CREATE TABLE guarded (a UInt8) ENGINE = MergeTree ORDER BY a');
-    const get = (query: string, more = {}): Promise<Answer> => ask({ method: 'GET', path: url({ query, ...more }) });
     expect((await get('SELECT 1 SETTINGS max_threads = 1')).text).toBe('1\n');
     for (const query of [
       'INSERT INTO guarded VALUES (1)',
@@ -289,6 +341,16 @@ describe('compression', () => {
     expect((await ask({ body: query, headers })).headers['content-encoding']).toBeUndefined();
   });
 
+  it('takes a zstd body', async () => {
+    const line = Buffer.from('7,seven\n');
+    // One frame (RFC 8878): magic, single segment with its size, one raw block that is the last.
+    const frame = Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20, line.length, (line.length << 3) | 1, 0, 0]), line]);
+    await sql('TRUNCATE TABLE packed');
+    const path = url({ query: 'INSERT INTO packed (n, s) FORMAT CSV' });
+    expect(await ask({ path, body: frame, headers: { 'Content-Encoding': 'zstd' } })).toMatchObject({ status: 200 });
+    expect(await sql('SELECT n, s FROM packed')).toBe('7\tseven\n');
+  });
+
   it('an unknown encoding, damaged data and the native compression are clear errors', async () => {
     const path = url({ query: 'INSERT INTO packed (n) FORMAT CSV' });
     expect(
@@ -333,7 +395,7 @@ describe('INSERT', () => {
     ]) {
       const answer = await ask({ path: url({ query }), body: 'x;1\ny;2\n' });
       expect(answer).toMatchObject({ status: 200, text: '' });
-      expect(JSON.parse(answer.headers['x-clickhouse-summary'] as string)).toMatchObject({ written_rows: '2' });
+      expect(JSON.parse(answer.headers['x-clickhouse-summary'])).toMatchObject({ written_rows: '2' });
     }
     expect(await sql('SELECT a, b, c, count() FROM listed GROUP BY ALL ORDER BY a')).toBe('1\tx\t9\t2\n2\ty\t9\t2\n');
   });

@@ -5,7 +5,7 @@ import { CLICKHOUSE_CHILD } from './clickhouse';
 
 async function main(): Promise<void> {
   const server = await EmbeddedClickHouse.start({
-    dataDir: process.argv[2] as string,
+    dataDir: process.argv[2],
     logger: silentLogger(),
     child: CLICKHOUSE_CHILD,
   });

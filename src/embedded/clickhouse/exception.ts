@@ -40,7 +40,7 @@ export function refuse(codeName: keyof typeof OWN_CODES, message: string, cause?
 }
 
 const PREFIX = /^Code: (\d+)\. DB::Exception: /;
-const SUFFIX = / \(([A-Z0-9_]+)\)(?: \(version [^)]*\))?\s*$/;
+const SUFFIX = / \(([A-Z0-9_]+)\)(?: \(version [^)]*\))?\.?\s*$/;
 
 /** Anything thrown by the engine. It nests its own text when the failure came from inside a file read or write. */
 export function toException(thrown: unknown): ClickHouseException {

@@ -42,6 +42,7 @@ const WAITING_MAX = 512;
 const KEEP_ALIVE_MS = 30_000;
 const URI_BYTES_MAX = 1024 * 1024;
 const DRAIN_MS = 10_000;
+const SWEEP_MS = 25;
 const SETTING_ON = new Set(['1', 'true']);
 
 interface Job {
@@ -107,11 +108,14 @@ export class ClickHouseServer {
     const closed = new Promise<void>((resolve) => {
       this.http.close(() => resolve());
     });
+    // A kept-alive connection becomes idle when its last answer is sent.
+    const sweep = setInterval(() => this.http.closeIdleConnections(), SWEEP_MS);
     this.http.closeIdleConnections();
     const timer = setTimeout(() => {
       void this.running.killAll().then(() => this.http.closeAllConnections());
     }, DRAIN_MS);
     await closed;
+    clearInterval(sweep);
     clearTimeout(timer);
     await this.running.killAll();
     this.sessions.closeAll();
