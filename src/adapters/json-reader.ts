@@ -134,6 +134,21 @@ export class JsonReader {
     return true;
   }
 
+  /**
+   * Reads the next key if its bytes, with quotes and colon and nothing in between, are exactly `quoted`; otherwise reads nothing.
+   * The fast path of a caller that guesses the next key; `text` is not set.
+   */
+  tryMember(first: boolean, quoted: Uint8Array): boolean {
+    const { bytes } = this;
+    let at = this.pos;
+    if (!first && bytes[at++] !== JSON_BYTE.comma) return false;
+    const end = at + quoted.length;
+    if (end > this.limit) return false;
+    for (let i = 0; i < quoted.length; i++) if (bytes[at + i] !== quoted[i]) return false;
+    this.pos = end;
+    return true;
+  }
+
   /** After `[` was peeked. */
   beginArray(): void {
     this.push();

@@ -6,7 +6,7 @@
  * What cannot be held exactly (more than nine fraction digits, a fraction of a nanosecond) is refused, never rounded.
  */
 import { LIMITS } from '../core/limits';
-import { type Int64Halves, isNumberText, multiplyAdd, negate, parseDouble, parseInt64 } from './json-number';
+import { type Int64Halves, isNumberText, isPlainInteger, multiplyAdd, negate, parseDouble, parseInt64 } from './json-number';
 
 export type TimeProblem = 'invalid_time' | 'out_of_range';
 
@@ -18,6 +18,8 @@ const LAST_NANOS = Number(LIMITS.timestampNsMax % 1_000_000_000n);
 const SECOND_DIGITS = 11;
 const MILLI_DIGITS = 14;
 const MICRO_DIGITS = 17;
+/** Whole numbers of this many digits are exact in a double. */
+const SAFE_DIGITS = 15;
 const FRACTION_DIGITS_MAX = 9;
 /** Longer numbers cannot be times that fit. */
 const NUMBER_LENGTH_MAX = 40;
@@ -42,6 +44,7 @@ export function isRfc3339(text: Uint8Array, start: number, end: number): boolean
 export function parseEpoch(text: Uint8Array, start: number, end: number, out: Int64Halves): TimeProblem | undefined {
   if (end - start > NUMBER_LENGTH_MAX) return 'invalid_time';
   const negative = text[start] === ASCII.minus;
+  if (end - start <= SAFE_DIGITS && !negative && isPlainInteger(text, start, end)) return wholeEpoch(text, start, end, out);
   const digits: number[] = [];
   let point = -1;
   for (let at = negative ? start + 1 : start; at < end; at++) {
@@ -57,6 +60,15 @@ export function parseEpoch(text: Uint8Array, start: number, end: number, out: In
   if (parseInt64(Uint8Array.from(digits), 0, digits.length, out) !== undefined) return 'out_of_range';
   if (negative) negate(out);
   return inRange(out) ? undefined : 'out_of_range';
+}
+
+/** The usual form: a whole number that a double holds. */
+function wholeEpoch(text: Uint8Array, start: number, end: number, out: Int64Halves): TimeProblem | undefined {
+  let value = 0;
+  for (let at = start; at < end; at++) value = value * 10 + text[at] - ASCII.zero;
+  const digits = end - start;
+  const perUnit = digits <= SECOND_DIGITS ? NS_PER_SECOND : digits <= MILLI_DIGITS ? 1_000_000 : 1000;
+  return multiplyAdd(value, perUnit, 0, out) && out.high <= 0x7fffffff ? undefined : 'out_of_range';
 }
 
 /** Numbers such as 1.7e9: what printers of doubles make of whole numbers. */

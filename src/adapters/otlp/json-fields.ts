@@ -244,6 +244,8 @@ export const FIELD_KIND = {
 export interface Field {
   readonly name: string;
   readonly nameBytes: Uint8Array;
+  /** The name as a member of an object begins: with quotes and colon. */
+  readonly memberBytes: Uint8Array;
   readonly number: number;
   readonly kind: (typeof FIELD_KIND)[keyof typeof FIELD_KIND];
   readonly repeated: boolean;
@@ -256,12 +258,16 @@ export interface Field {
   readonly message: MessageType | undefined;
   /** Names of an `enum` field by their number. */
   readonly names: readonly string[] | undefined;
+  /** The field that came after this one last time: a guess, nothing more. */
+  next: Field | undefined;
 }
 
 /** A message type: finds its fields by the bytes of their JSON names. */
 export class MessageType extends KeyTable<Field> {
   /** Bytes that the length of the last such message took: a guess for the next one, nothing more. */
   lengthWidth = 1;
+  /** The field that came first last time: a guess as well. */
+  first: Field | undefined;
 
   constructor(readonly name: string) {
     super();
@@ -283,6 +289,7 @@ function addFields(type: MessageType, message: string): void {
     type.add({
       name,
       nameBytes: new Uint8Array(Buffer.from(name)),
+      memberBytes: new Uint8Array(Buffer.from(`"${name}":`)),
       number,
       kind,
       repeated,
@@ -291,6 +298,7 @@ function addFields(type: MessageType, message: string): void {
       inOneof,
       message: fieldMessage,
       names,
+      next: undefined,
     });
   }
 }

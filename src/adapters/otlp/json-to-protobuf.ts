@@ -66,22 +66,41 @@ class Transcoder {
   private message(type: MessageType): void {
     const { reader } = this;
     let seen = 0;
+    let previous: Field | undefined;
     reader.beginObject();
-    for (let first = true; reader.nextMember(first); first = false) {
-      const field = type.find(reader.text, reader.textStart, reader.textEnd);
-      const byte = reader.peek();
-      if (field === undefined) {
-        reader.resetScratch();
-        reader.skipValue();
-      } else if (byte === JSON_BYTE.n) {
-        reader.word();
+    for (let first = true; ; first = false) {
+      // Senders write the members of a message in the same order again and again.
+      const guess: Field | undefined = previous === undefined ? type.first : previous.next;
+      let field: Field | undefined;
+      if (guess !== undefined && reader.tryMember(first, guess.memberBytes)) {
+        field = guess;
       } else {
-        if (field.onlyOnce && (seen & field.seenBit) !== 0) this.refuseSecond(field, type);
-        seen |= field.seenBit;
-        if (field.repeated) this.repeated(field, byte);
-        else this.single(field, byte);
+        if (!reader.nextMember(first)) return;
+        field = type.find(reader.text, reader.textStart, reader.textEnd);
+        if (field === undefined) {
+          this.skipUnknown();
+          continue;
+        }
+        if (previous === undefined) type.first = field;
+        else previous.next = field;
       }
+      previous = field;
+      const byte = reader.peek();
+      if (byte === JSON_BYTE.n) {
+        reader.word();
+        continue;
+      }
+      if (field.onlyOnce && (seen & field.seenBit) !== 0) this.refuseSecond(field, type);
+      seen |= field.seenBit;
+      if (field.repeated) this.repeated(field, byte);
+      else this.single(field, byte);
     }
+  }
+
+  private skipUnknown(): void {
+    this.reader.resetScratch();
+    this.reader.peek();
+    this.reader.skipValue();
   }
 
   private refuseSecond(field: Field, type: MessageType): never {

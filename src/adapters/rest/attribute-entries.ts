@@ -58,6 +58,19 @@ function raw(reader: JsonReader, start: number, kind: number, out: AttributesBui
 
 const INT: Int64Halves = { low: 0, high: 0 };
 
+const ASCII = { point: 0x2e, zero: 0x30, nine: 0x39 } as const;
+
+/** A decimal of at most 15 digits with a fraction that does not end in a needless zero: already the shortest text of its double. */
+function isShortDecimal(text: Uint8Array, start: number, end: number): boolean {
+  if (end - start > 16) return false;
+  let point = -1;
+  for (let at = text[start] === JSON_BYTE.minus ? start + 1 : start; at < end; at++) {
+    if (text[at] === ASCII.point) point = at;
+    else if (text[at] < ASCII.zero || text[at] > ASCII.nine) return false;
+  }
+  return point >= 0 && (text[end - 1] !== ASCII.zero || point === end - 2);
+}
+
 /** Integers that int64 holds are exact; everything else is a double. */
 function numberEntry(reader: JsonReader, out: AttributesBuilder): CellProblem | undefined {
   const { text, textStart, textEnd } = reader;
@@ -67,7 +80,8 @@ function numberEntry(reader: JsonReader, out: AttributesBuilder): CellProblem | 
     return undefined;
   }
   const value = parseDouble(text, textStart, textEnd);
-  if (Number.isFinite(value)) out.text.writeString(doubleText(value));
+  if (isShortDecimal(text, textStart, textEnd)) out.text.write(text, textStart, textEnd);
+  else if (Number.isFinite(value)) out.text.writeString(doubleText(value));
   out.endEntry(ATTRIBUTE_KIND.double);
   return Number.isFinite(value) ? undefined : outOfRange('a double');
 }

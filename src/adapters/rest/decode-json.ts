@@ -136,7 +136,7 @@ class RowDecoder implements RowVisitor {
     const { filledBy } = slot;
     if (filledBy !== undefined && filledBy !== member) {
       if (member.isAlias) {
-        this.addEntry(reader, byte, member.nameBytes);
+        this.addEntry(reader, byte, member.nameBytes, 0, member.nameBytes.length);
         return;
       }
       this.moveToEntries(reader, filledBy, slot.valueAt);
@@ -159,13 +159,13 @@ class RowDecoder implements RowVisitor {
   private moveToEntries(reader: JsonReader, alias: Member, valueAt: number): void {
     const { pos } = reader;
     reader.pos = valueAt;
-    this.addEntry(reader, reader.peek(), alias.nameBytes);
+    this.addEntry(reader, reader.peek(), alias.nameBytes, 0, alias.nameBytes.length);
     reader.pos = pos;
   }
 
   private unknown(reader: JsonReader, byte: number, text: Uint8Array, start: number, end: number): void {
     if (this.overflow !== undefined) {
-      this.addEntry(reader, byte, text.subarray(start, end));
+      this.addEntry(reader, byte, text, start, end);
       return;
     }
     reader.skipValue();
@@ -183,13 +183,13 @@ class RowDecoder implements RowVisitor {
   }
 
   /** Adds an attribute to the overflow column. Only built-in tables have aliases, and each of them has that column. */
-  private addEntry(reader: JsonReader, byte: number, name: Uint8Array): void {
+  private addEntry(reader: JsonReader, byte: number, name: Uint8Array, start: number, end: number): void {
     const { overflow } = this;
     if (overflow === undefined) throw new Error(`table ${this.schema.table} has no attributes column`);
-    const key = overflow.entries.keys.intern(name, 0, name.length);
+    const key = overflow.entries.keys.intern(name, start, end);
     const problem = readEntry(reader, byte, key, overflow.entries);
     if (problem === undefined) overflow.isSet = true;
-    else this.refuse(problem, Buffer.from(name).toString());
+    else this.refuse(problem, Buffer.from(name.subarray(start, end)).toString());
   }
 
   private refuse(problem: CellProblem, column?: string): void {
