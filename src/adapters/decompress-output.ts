@@ -40,7 +40,7 @@ export class OutputCollector {
     if (this.sizeBytes + piece.length > this.limitBytes) return false;
     this.sizeBytes += piece.length;
     const fits = this.room !== undefined && this.pieces.length === 0 && this.filled + piece.length <= this.room.length;
-    if (fits) this.filled += piece.copy(this.room as Buffer, this.filled);
+    if (fits) this.filled += piece.copy(this.room, this.filled);
     else this.pieces.push(piece);
     return true;
   }

@@ -82,7 +82,7 @@ class Pieces {
 
   join(): Buffer {
     if (this.room !== undefined) return this.room;
-    return this.chunks.length === 1 ? (this.chunks[0]) : Buffer.concat(this.chunks, this.sizeBytes);
+    return this.chunks.length === 1 ? this.chunks[0] : Buffer.concat(this.chunks, this.sizeBytes);
   }
 }
 

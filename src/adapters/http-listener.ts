@@ -161,7 +161,7 @@ export class HttpListener {
 
   private adapterFor(path: string, headers: IncomingHttpHeaders): HttpAdapter {
     const { adapters } = this.options;
-    return adapters.find((adapter) => adapter.claims(path, headers)) ?? (adapters[adapters.length - 1]);
+    return adapters.find((adapter) => adapter.claims(path, headers)) ?? adapters[adapters.length - 1];
   }
 
   private explain(reason: unknown, path: string): IngestError {

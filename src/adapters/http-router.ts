@@ -46,7 +46,7 @@ export class HttpRouter {
 
 function mismatch(methods: Methods): MethodMismatch {
   const [first] = methods.values();
-  return { adapter: (first).adapter, allow: [...methods.keys()].join(', ') };
+  return { adapter: first.adapter, allow: [...methods.keys()].join(', ') };
 }
 
 function decodeSegment(segment: string): string {

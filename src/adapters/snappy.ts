@@ -78,7 +78,7 @@ function* chunksOf(body: Buffer): Generator<Chunk | undefined> {
   let at = 0;
   while (at < body.length) {
     if (at + 4 > body.length) return yield undefined;
-    const type = body[at] as number;
+    const type = body[at];
     const end = at + 4 + body.readUIntLE(at + 1, 3);
     if (end > body.length) return yield undefined;
     if (type === CHUNK_COMPRESSED || type === CHUNK_PLAIN) {
@@ -145,7 +145,7 @@ const CRC32C_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 /** The checksum of the framing format: CRC-32C, rotated right by 15 bits, plus a constant. */
 function maskedCrc32c(data: Buffer): number {
   let crc = 0xffffffff;
-  for (let i = 0; i < data.length; i++) crc = (CRC32C_TABLE[(crc ^ (data[i] as number)) & 0xff] as number) ^ (crc >>> 8);
+  for (let i = 0; i < data.length; i++) crc = CRC32C_TABLE[(crc ^ data[i]) & 0xff] ^ (crc >>> 8);
   crc = ~crc >>> 0;
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }

@@ -112,18 +112,18 @@ interface FrameHeader {
 
 /** RFC 8878 section 3.1.1.1. `at` is the position after the magic number. */
 function frameHeader(body: Buffer, at: number): FrameHeader | undefined {
-  const descriptor = body[at] as number;
+  const descriptor = body[at];
   const singleSegment = (descriptor & 0x20) !== 0;
   const contentFlag = descriptor >>> 6;
   const contentFieldBytes = contentFlag === 0 ? (singleSegment ? 1 : 0) : 1 << contentFlag;
-  const contentAt = at + 1 + (singleSegment ? 0 : 1) + ([0, 1, 2, 4][descriptor & 3] as number);
+  const contentAt = at + 1 + (singleSegment ? 0 : 1) + [0, 1, 2, 4][descriptor & 3];
   const end = contentAt + contentFieldBytes;
   if ((descriptor & 0x08) !== 0 || end > body.length) return undefined;
   const contentBytes = contentSize(body, contentAt, contentFieldBytes);
   return {
     end,
     contentBytes,
-    windowBytes: singleSegment ? (contentBytes ?? 0) : windowSize(body[at + 1] as number),
+    windowBytes: singleSegment ? (contentBytes ?? 0) : windowSize(body[at + 1]),
     checksum: (descriptor & 0x04) !== 0,
   };
 }
