@@ -251,7 +251,7 @@ function scalar(field: Field, type: string, entropy: Entropy, options: Generator
       if (options.broken && entropy.next(100) === 99) return entropy.pick(BROKEN_STRINGS);
       return [...Buffer.from(entropy.pick(STRINGS))];
     case 'bytes': {
-      const length = /Id$/.test(field.name) ? entropy.pick([8, 16, 0, 7]) : entropy.next(10);
+      const length = field.name.endsWith('Id') ? entropy.pick([8, 16, 0, 7]) : entropy.next(10);
       return entropy.next(8) === 0 ? Array.from({ length }, () => 0) : entropy.take(length);
     }
     case 'double':

@@ -25,8 +25,7 @@ export interface Expected {
 }
 
 /** A decoded message: fields by camelCase name, defaults on the prototype. */
-// biome-ignore lint: protobufjs messages are dynamic
-type Message = Record<string, never>;
+type Message = Record<string, unknown>;
 
 const INT64_MAX = 2n ** 63n - 1n;
 
@@ -226,7 +225,7 @@ function takeMetric(metric: Message, origin: Row, take: (table: string, make: ()
         take('metrics_events', () => ({
           ...shared,
           ...numberRow(point),
-          monotonic: member === 'sum' ? (data.isMonotonic as boolean) : null,
+          monotonic: member === 'sum' ? data.isMonotonic : null,
         }));
         break;
       case 'histogram':

@@ -51,7 +51,8 @@ export function valueText(value: AnyValue): [number, string] {
 }
 
 function valueJson(value: AnyValue | null | undefined): string {
-  switch (value?.value) {
+  if (!value) return 'null';
+  switch (value.value ?? '') {
     case 'stringValue':
       return JSON.stringify(value.stringValue);
     case 'boolValue':

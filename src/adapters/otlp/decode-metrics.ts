@@ -81,7 +81,10 @@ class MetricsDecoder implements EnvelopeVisitor {
       const reader = this.readerOf(kind);
       const { temporality, monotonic } = this.readData(fields.pieces, reader);
       const info: MetricInfo = {
-        ...fields,
+        name: fields.name,
+        description: fields.description,
+        unit: fields.unit,
+        metadata: fields.metadata,
         kind,
         temporality: kind === 'gauge' || kind === 'summary' ? undefined : temporality,
         monotonic: kind === 'sum' ? monotonic : undefined,
@@ -163,23 +166,21 @@ class MetricsDecoder implements EnvelopeVisitor {
 
   private readerOf(kind: MetricKind): PointReader {
     const { values, tally } = this;
-    switch (kind) {
-      case 'gauge':
-      case 'sum':
-        this.numbers ??= new NumberPoints(values, tally, Math.max(16, Math.ceil(this.wire.bytes.length / TYPICAL_ROW_BYTES)));
-        return this.numbers;
-      case 'histogram':
-        this.histogramTable ??= new HistogramTable(values, tally);
-        this.histograms ??= new HistogramPoints(values, this.histogramTable);
-        return this.histograms;
-      case 'exponential_histogram':
-        this.histogramTable ??= new HistogramTable(values, tally);
-        this.exponentials ??= new ExponentialPoints(values, this.histogramTable);
-        return this.exponentials;
-      case 'summary':
-        this.summaries ??= new SummaryPoints(values, tally);
-        return this.summaries;
+    if (kind === 'gauge' || kind === 'sum') {
+      this.numbers ??= new NumberPoints(values, tally, Math.max(16, Math.ceil(this.wire.bytes.length / TYPICAL_ROW_BYTES)));
+      return this.numbers;
     }
+    if (kind === 'summary') {
+      this.summaries ??= new SummaryPoints(values, tally);
+      return this.summaries;
+    }
+    this.histogramTable ??= new HistogramTable(values, tally);
+    if (kind === 'histogram') {
+      this.histograms ??= new HistogramPoints(values, this.histogramTable);
+      return this.histograms;
+    }
+    this.exponentials ??= new ExponentialPoints(values, this.histogramTable);
+    return this.exponentials;
   }
 
   endScope(origin: Origin): void {
