@@ -10,6 +10,7 @@ import { ClickHouseServer, QUERIES_MAX } from './server';
 
 /** Besides the queries: reading and writing files, and KILL QUERY with all query threads busy. */
 const SPARE_THREADS = 12;
+const FATAL_EXIT_MS = 200;
 // libuv reads it when the pool is first used, which is after this line.
 process.env['UV_THREADPOOL_SIZE'] = String(QUERIES_MAX + SPARE_THREADS);
 
@@ -53,6 +54,8 @@ async function main(): Promise<void> {
   try {
     lockDirectory(options.dataDir);
     server = await ClickHouseServer.start(options);
+    // The answer that tells of it gets its time; the parent starts a new child.
+    server.onFatal(() => setTimeout(() => process.exit(1), FATAL_EXIT_MS));
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : '';
     await send({ type: 'failed', message: `${error instanceof Error ? error.message : String(error)}${cause}` });

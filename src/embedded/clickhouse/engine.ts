@@ -74,6 +74,8 @@ export class Engine {
   private readonly chdb: Chdb;
   private readonly path: string;
   private readonly root: ChdbSession;
+  /** Called when the engine has given up: nothing but a new process helps. */
+  onFatal: () => void = () => {};
 
   private constructor(chdb: Chdb, path: string, root: ChdbSession, info: EngineInfo) {
     this.chdb = chdb;
@@ -102,10 +104,18 @@ export class Engine {
     try {
       session = new this.chdb.Session(this.path);
     } catch (error) {
+      this.onFatal();
       throw refuse('ABORTED', 'the engine does not take connections any more', error);
     }
     return {
-      run: (sql, format) => runOn(session, sql, format),
+      run: async (sql, format) => {
+        try {
+          return await runOn(session, sql, format);
+        } catch (error) {
+          if (/shutting down due to a fatal error/.test((error as Error).message)) this.onFatal();
+          throw error;
+        }
+      },
       close: () => session.close(),
     };
   }

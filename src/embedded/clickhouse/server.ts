@@ -97,6 +97,11 @@ export class ClickHouseServer {
     return server;
   }
 
+  /** Calls `listener` when the engine has given up; the process must end. */
+  onFatal(listener: () => void): void {
+    this.engine.onFatal = listener;
+  }
+
   get port(): number {
     return (this.http.address() as AddressInfo).port;
   }
