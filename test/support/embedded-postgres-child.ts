@@ -1,6 +1,7 @@
 /** Starts an embedded PostgreSQL in the folder given as argument, says its URL on stdout, and waits to be killed. */
-import { createLogger } from '../../src/telemetry';
+
 import { EmbeddedPostgres } from '../../src/embedded/postgres';
+import { createLogger } from '../../src/telemetry';
 
 async function main(): Promise<void> {
   const [, , dataDir = ''] = process.argv;
