@@ -87,7 +87,7 @@ function runToEnd(launcher: Launcher, file: string, args: readonly string[], inp
     const child = spawn(command.file, command.args, { ...command.options, stdio: 'pipe' });
     let said = '';
     const listen = (chunk: Buffer): void => {
-      said = `${said}${chunk}`.slice(-16_384);
+      said = `${said}${chunk.toString()}`.slice(-16_384);
     };
     child.stdout?.on('data', listen);
     child.stderr?.on('data', listen);

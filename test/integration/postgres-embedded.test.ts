@@ -47,12 +47,12 @@ async function startInChild(): Promise<{ child: ChildProcess; url: string }> {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   children.push(child);
-  const [url] = (await once(child.stdout!, 'data')) as [Buffer];
+  const [url] = (await once(child.stdout, 'data')) as [Buffer];
   return { child, url: url.toString().trim() };
 }
 
 const postmasterPid = async (): Promise<number> =>
-  Number.parseInt((await readFile(join(dataDir, 'pgdata/postmaster.pid'), 'utf8')).split('\n')[0]!, 10);
+  Number.parseInt((await readFile(join(dataDir, 'pgdata/postmaster.pid'), 'utf8')).split('\n')[0], 10);
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await sleep(20);
@@ -67,7 +67,9 @@ const isGone = async (pid: number): Promise<boolean> => {
 async function processesWith(text: string): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const found = await Promise.all(
-    pids.map(async (pid) => ((await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).includes(text) ? [Number(pid)] : [])),
+    pids.map(async (pid) =>
+      (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).includes(text) ? [Number(pid)] : [],
+    ),
   );
   return found.flat();
 }
@@ -84,7 +86,15 @@ test('a second start keeps the data and takes less than two seconds', async () =
 
 test('the login owns its database without being a superuser, in UTF-8, UTC, with every commit on disk', async () => {
   const { url } = await start();
-  const settings = ['fsync', 'full_page_writes', 'synchronous_commit', 'timezone', 'server_encoding', 'listen_addresses', 'is_superuser'];
+  const settings = [
+    'fsync',
+    'full_page_writes',
+    'synchronous_commit',
+    'timezone',
+    'server_encoding',
+    'listen_addresses',
+    'is_superuser',
+  ];
   const values = await query(url, `SELECT current_setting(s) FROM unnest('{${settings.join(',')}}'::text[]) AS s`);
   expect(values).toEqual(['on', 'on', 'on', 'UTC', 'UTF8', '127.0.0.1', 'off']);
   expect(await query(url, `SELECT 'É' ILIKE 'é'`)).toEqual([true]);
@@ -158,5 +168,7 @@ test('a server that cannot start is reported with what it says', async () => {
   const server = await start();
   await server.stop();
   await writeFile(join(dataDir, 'pgdata/PG_VERSION'), '12\n');
-  await expect(EmbeddedPostgres.start({ dataDir, logger: silentLogger() })).rejects.toThrow(/database files are incompatible with server/);
+  await expect(EmbeddedPostgres.start({ dataDir, logger: silentLogger() })).rejects.toThrow(
+    /database files are incompatible with server/,
+  );
 });

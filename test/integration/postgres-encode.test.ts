@@ -1,5 +1,5 @@
-import type { Data } from 'apache-arrow';
-import fc from 'fast-check';
+import type { Data, RecordBatch } from 'apache-arrow';
+import * as fc from 'fast-check';
 import { Client } from 'pg';
 import { AttributesBuilder, mapData } from '../../src/columnar/attributes';
 import { utf8Builder } from '../../src/columnar/builders';
@@ -30,27 +30,6 @@ afterAll(async () => {
   await server.stop();
 });
 
-const TYPES: readonly ColumnType[] = [
-  'timestamp',
-  'string',
-  'json',
-  'attributes',
-  'bool',
-  'int16',
-  'int32',
-  'int64',
-  'uint8',
-  'uint32',
-  'uint64',
-  'float32',
-  'float64',
-  'binary',
-  'date',
-  'list<uint64>',
-  'list<int64>',
-  'list<float64>',
-  'list<string>',
-];
 const columnName = (type: ColumnType): string => `c_${type.replace(/[<>]/g, '_')}`;
 
 const schemaOf = (types: readonly ColumnType[]): TableSchema => ({
@@ -70,77 +49,73 @@ async function createFor(schema: TableSchema): Promise<void> {
 
 const withoutNul = (text: string): string => text.replaceAll('\0', '');
 
-/** The row's values in PostgreSQL's own text form, made by PostgreSQL from literals that the encoder has no part in. */
-function literal(type: ColumnType, value: ColumnValue): string {
-  if (value === null) return 'NULL';
-  const quote = (text: string): string => `'${withoutNul(text).replaceAll("'", "''")}'`;
-  const real = (number: number): string => (Object.is(number, -0) ? "'-0'" : `'${number}'`);
-  switch (type) {
-    case 'string':
-      return `${quote(value as string)}::text`;
-    case 'json':
-      return `${quote((value as string).replace(/(\\\\)|\\u0000/g, '$1'))}::jsonb`;
-    case 'attributes':
-      return `${quote(JSON.stringify(value).replace(/(\\\\)|\\u0000/g, '$1'))}::jsonb`;
-    case 'binary':
-      return `'\\x${Buffer.from(value as Uint8Array).toString('hex')}'::bytea`;
-    case 'date':
-      return `(date '1970-01-01' + ${value as number})`;
-    case 'float32':
-      return `${real(value as number)}::real`;
-    case 'float64':
-      return `${real(value as number)}::float8`;
-    case 'list<uint64>':
-      return `ARRAY[${(value as bigint[]).join(',')}]::numeric(20,0)[]`;
-    case 'list<int64>':
-      return `ARRAY[${(value as bigint[]).map((item) => `'${item}'`).join(',')}]::bigint[]`;
-    case 'list<float64>':
-      return `ARRAY[${(value as number[]).map(real).join(',')}]::float8[]`;
-    case 'list<string>':
-      return `ARRAY[${(value as string[]).map(quote).join(',')}]::text[]`;
-    case 'timestamp': {
-      const micros = ((value as bigint) - ((((value as bigint) % 1000n) + 1000n) % 1000n)) / 1000n;
-      return `(timestamptz 'epoch' + ${micros / 1_000_000n} * interval '1 second' + ${micros % 1_000_000n} * interval '1 microsecond')`;
-    }
-    case 'bool':
-    case 'int16':
-    case 'int32':
-    case 'int64':
-    case 'uint8':
-    case 'uint32':
-    case 'uint64':
-      return `'${value as bigint}'`;
-  }
-}
+const quote = (text: string): string => `'${withoutNul(text).replaceAll("'", "''")}'`;
+const real = (number: number): string => (Object.is(number, -0) ? "'-0'" : `'${number}'`);
 
-test.each(TYPES)('every %s arrives as PostgreSQL itself writes it, plain, dictionary-encoded, and null', async (type) => {
-  const schema = schemaOf([type]);
-  await createFor(schema);
-  const form = fc.constantFrom<ColumnForm>('plain', 'shared');
-  const values = fc.array(fc.option(COLUMN_VALUES[type], { freq: 4 }), { minLength: 1, maxLength: 40 });
-  await fc.assert(
-    fc.asyncProperty(values, form, fc.boolean(), async (column, columnForm, throughIpc) => {
-      const time = timestamps(column.map((_, row) => BigInt(row) * 1000n));
-      const made = recordBatch([
-        { name: 'time', data: time },
-        { name: columnName(type), data: columnOf(type, column, columnForm) },
-      ]);
-      await client.query('TRUNCATE encoded');
-      await copyRows(client, schema, throughIpc ? decodeIpc(encodeIpc(made)) : made);
-      const isAttributes = type === 'attributes' && columnForm === 'plain';
-      const expected = column.map((value, row) => `(${row}, (${literal(type, isAttributes ? (value ?? {}) : value)})::text)`);
-      const name = columnName(type);
-      const { rows } = await client.query<{ row: number; is: string; expected: string }>(
-        `WITH e (row, value) AS (VALUES ${expected.join(',')}), a AS (
+const plain = (value: ColumnValue): string => `'${value as bigint}'`;
+const jsonb = (text: string): string => `${quote(text.replace(/(\\\\)|\\u0000/g, '$1'))}::jsonb`;
+const array = (items: readonly string[], type: string): string => `ARRAY[${items.join(',')}]::${type}[]`;
+const timestamp = (ns: bigint): string => {
+  const micros = (ns - (((ns % 1000n) + 1000n) % 1000n)) / 1000n;
+  return `(timestamptz 'epoch' + ${micros / 1_000_000n} * interval '1 second' + ${micros % 1_000_000n} * interval '1 microsecond')`;
+};
+
+/** The values as literals, read by PostgreSQL itself: the encoder has no part in them. */
+const LITERALS: Readonly<Record<ColumnType, (value: ColumnValue) => string>> = {
+  timestamp: (value) => timestamp(value as bigint),
+  string: (value) => `${quote(value as string)}::text`,
+  json: (value) => jsonb(value as string),
+  attributes: (value) => jsonb(JSON.stringify(value)),
+  bool: plain,
+  int16: plain,
+  int32: plain,
+  int64: plain,
+  uint8: plain,
+  uint32: plain,
+  uint64: plain,
+  float32: (value) => `${real(value as number)}::real`,
+  float64: (value) => `${real(value as number)}::float8`,
+  binary: (value) => `'\\x${Buffer.from(value as Uint8Array).toString('hex')}'::bytea`,
+  date: (value) => `(date '1970-01-01' + ${value as number})`,
+  'list<uint64>': (value) => array((value as bigint[]).map(String), 'numeric(20,0)'),
+  'list<int64>': (value) => array((value as bigint[]).map(plain), 'bigint'),
+  'list<float64>': (value) => array((value as number[]).map(real), 'float8'),
+  'list<string>': (value) => array((value as string[]).map(quote), 'text'),
+};
+
+const literal = (type: ColumnType, value: ColumnValue): string => (value === null ? 'NULL' : LITERALS[type](value));
+
+test.each(Object.keys(LITERALS) as ColumnType[])(
+  'every %s arrives as PostgreSQL itself writes it, plain, dictionary-encoded, and null',
+  async (type) => {
+    const schema = schemaOf([type]);
+    await createFor(schema);
+    const form = fc.constantFrom<ColumnForm>('plain', 'shared');
+    const values = fc.array(fc.option(COLUMN_VALUES[type], { freq: 4 }), { minLength: 1, maxLength: 40 });
+    await fc.assert(
+      fc.asyncProperty(values, form, fc.boolean(), async (column, columnForm, throughIpc) => {
+        const time = timestamps(column.map((_, row) => BigInt(row) * 1000n));
+        const made = recordBatch([
+          { name: 'time', data: time },
+          { name: columnName(type), data: columnOf(type, column, columnForm) },
+        ]);
+        await client.query('TRUNCATE encoded');
+        await copyRows(client, schema, throughIpc ? decodeIpc(encodeIpc(made)) : made);
+        const isAttributes = type === 'attributes' && columnForm === 'plain';
+        const expected = column.map((value, row) => `(${row}, (${literal(type, isAttributes ? (value ?? {}) : value)})::text)`);
+        const name = columnName(type);
+        const { rows } = await client.query<{ row: number; is: string; expected: string }>(
+          `WITH e (row, value) AS (VALUES ${expected.join(',')}), a AS (
            SELECT row_number() OVER (ORDER BY time) - 1 AS row, ${name}::text AS value FROM encoded)
          SELECT e.row, a.value AS is, e.value AS expected FROM e LEFT JOIN a USING (row)
          WHERE a.row IS NULL OR a.value IS DISTINCT FROM e.value`,
-      );
-      expect(rows).toEqual([]);
-    }),
-    { numRuns: 25 },
-  );
-});
+        );
+        expect(rows).toEqual([]);
+      }),
+      { numRuns: 25 },
+    );
+  },
+);
 
 test('nanoseconds below the microsecond are kept, counted upwards also before 1970', async () => {
   const schema = schemaOf([]);
@@ -153,6 +128,12 @@ test('nanoseconds below the microsecond are kept, counted upwards also before 19
   expect(rows.map((row) => BigInt(row.us) * 1000n + BigInt(row.time_ns))).toEqual(times);
   expect(rows.every((row) => row.time_ns >= 0 && row.time_ns <= 999)).toBe(true);
 });
+
+const batchOf = (data: Data, rows: number): RecordBatch =>
+  recordBatch([
+    { name: 'time', data: timestamps(Array.from({ length: rows }, () => 0n)) },
+    { name: 'c_attributes', data },
+  ]);
 
 test('attributes keep the type of every value', async () => {
   const { string, bool, int, double, array, kvlist, bytes, empty } = ATTRIBUTE_KIND;
@@ -181,21 +162,16 @@ test('attributes keep the type of every value', async () => {
     builder.endEntry(kind);
   }
   builder.endRow();
-  const plain = builder.finish();
+  const once = builder.finish();
   const schema = schemaOf(['attributes']);
   await createFor(schema);
-  const batchOf = (data: Data, rows: number) =>
-    recordBatch([
-      { name: 'time', data: timestamps(Array.from({ length: rows }, () => 0n)) },
-      { name: 'c_attributes', data },
-    ]);
-  expect(await copyRows(client, schema, batchOf(plain, 1))).toBe(3);
-  await copyRows(client, schema, batchOf(dictionary([0, 0, null, 0], plain), 4));
+  expect(await copyRows(client, schema, batchOf(once, 1))).toBe(3);
+  await copyRows(client, schema, batchOf(dictionary([0, 0, null, 0], once), 4));
   // Keys as plain text, the form of batches that come from outside.
   const keys = utf8Builder();
   for (const [key] of entries) keys.appendString(key);
-  const value = plain.children[0]!.children[1]!;
-  await copyRows(client, schema, batchOf(mapData(1, plain.valueOffsets, keys.finish(), value), 1));
+  const value = once.children[0].children[1];
+  await copyRows(client, schema, batchOf(mapData(1, once.valueOffsets, keys.finish(), value), 1));
   const { rows } = await client.query<{ c_attributes: string | null }>('SELECT c_attributes::text FROM encoded');
   const expected = `{
     "s": "line\\n\\"quoted\\" \\\\ \\u0001 é 𝒳", "number as text": "12", "t": true, "i": -9223372036854775808,

@@ -58,15 +58,21 @@ describe('connections that are cut', () => {
     await server.stop();
   });
 
-  const cases: [string, (i: number) => TcpFault, { ambiguous: boolean }][] = [
-    ['before COMMIT reaches the server', () => ({ kind: 'lose request', marker: COMMIT }), { ambiguous: false }],
-    ['after COMMIT, before its answer', () => ({ kind: 'lose answer', marker: COMMIT }), { ambiguous: true }],
-    ['somewhere on the way to the server', (i) => ({ kind: 'cut after', direction: 'to server', bytes: 40 + i * 6_133 }), { ambiguous: false }],
-    ['somewhere on the way back', (i) => ({ kind: 'cut after', direction: 'to client', bytes: 1 + i * 17 }), { ambiguous: false }],
+  /** `cutsMin`: a fault of a known place must take effect each time, or the test would show nothing. */
+  const cases: [string, (i: number) => TcpFault, { cutsMin: number }][] = [
+    ['before COMMIT reaches the server', () => ({ kind: 'lose request', marker: COMMIT }), { cutsMin: 8 }],
+    ['after COMMIT, before its answer', () => ({ kind: 'lose answer', marker: COMMIT }), { cutsMin: 8 }],
+    [
+      'somewhere on the way to the server',
+      (i) => ({ kind: 'cut after', direction: 'to server', bytes: 40 + i * 6_133 }),
+      { cutsMin: 4 },
+    ],
+    ['somewhere on the way back', (i) => ({ kind: 'cut after', direction: 'to client', bytes: 1 + i * 17 }), { cutsMin: 4 }],
   ];
 
-  test.each(cases)('a write cut %s is stored exactly once', async (name, faultOf, { ambiguous }) => {
+  test.each(cases)('a write cut %s is stored exactly once', async (name, faultOf, { cutsMin }) => {
     const rows = 300;
+    const cutsAtStart = proxy.cuts;
     const batch = metricBatch(timesFrom(NOW_NS, rows));
     const walId = Buffer.from(name).toString('hex').slice(-32);
     for (let i = 0; i < 8; i++) {
@@ -79,7 +85,7 @@ describe('connections that are cut', () => {
         const answer = await client.query<{ stored: number; batches: number }>(
           `SELECT (SELECT count(*)::int FROM metrics_events) AS stored, (SELECT count(*)::int FROM _ingest_batches) AS batches`,
         );
-        return answer.rows[0]!;
+        return answer.rows[0];
       });
       expect(stored).toBe(batches * rows);
     }
@@ -87,8 +93,7 @@ describe('connections that are cut', () => {
       client.query('SELECT count(*)::int AS count FROM _ingest_batches WHERE wal_id = $1', [walId]),
     );
     expect(mine.rows).toEqual([{ count: 8 }]);
-    // The faults of known place must all have taken effect, or the test would show nothing.
-    if (ambiguous || name.startsWith('before')) expect(proxy.cuts).toBeGreaterThanOrEqual(8);
+    expect(proxy.cuts - cutsAtStart).toBeGreaterThanOrEqual(cutsMin);
   });
 
   test('a write whose backend is killed during COPY is stored exactly once', async () => {
@@ -104,8 +109,11 @@ describe('connections that are cut', () => {
     });
     expect(await delivered).toBeGreaterThan(1);
     const stored = await withClient(server.url, (client) =>
-      client.query(`SELECT count(*)::int AS count, (SELECT rows::int FROM _ingest_batches WHERE wal_id = $1) AS rows FROM metrics_events
-        WHERE labels->>'route' = '/orders/149999'`, [WAL]),
+      client.query(
+        `SELECT count(*)::int AS count, (SELECT rows::int FROM _ingest_batches WHERE wal_id = $1) AS rows FROM metrics_events
+        WHERE labels->>'route' = '/orders/149999'`,
+        [WAL],
+      ),
     );
     expect(stored.rows).toEqual([{ count: 1, rows: 150_000 }]);
   });
@@ -118,7 +126,9 @@ describe('connections that are cut', () => {
       const written = sink.write(write);
       await withClient(server.url, async (client) => {
         for (let waiting = 0; waiting === 0; ) {
-          const answer = await client.query(`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`);
+          const answer = await client.query(
+            `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+          );
           waiting = answer.rowCount ?? 0;
         }
       });
@@ -166,7 +176,9 @@ test('a server that may lose what it has committed is refused with the reason', 
     await client.query(`CREATE SCHEMA front;
       CREATE FUNCTION front.current_setting(name text) RETURNS text LANGUAGE sql AS
         $$ SELECT CASE name WHEN 'fsync' THEN 'off' ELSE pg_catalog.current_setting(name) END $$`);
-    await client.query(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = front, pg_catalog, public', current_database()); END $$`);
+    await client.query(
+      `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = front, pg_catalog, public', current_database()); END $$`,
+    );
   });
   const sink = newSink(server.url);
   await expect(sink.start()).rejects.toThrow('fsync=off');

@@ -1,3 +1,4 @@
+import type { RecordBatch } from 'apache-arrow';
 import { Client } from 'pg';
 import { recordBatch } from '../../src/columnar/record-batch';
 import { BUILTIN_TABLES, LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../src/core/builtin-tables';
@@ -42,7 +43,7 @@ afterEach(async () => {
 
 async function value<T>(sql: string): Promise<T> {
   const { rows } = await client.query<[T]>({ text: sql, rowMode: 'array' });
-  return rows[0]![0];
+  return rows[0][0];
 }
 
 const count = async (table: string): Promise<number> => Number(await value(`SELECT count(*) FROM ${table}`));
@@ -56,6 +57,24 @@ const schemaWith = (version: number, columns: ColumnSchema[]): TableSchema => ({
   tier: 'hot',
   columns: [{ name: 'at', type: 'timestamp', nullable: false }, ...columns],
 });
+
+const documents = (json: string[]): RecordBatch =>
+  recordBatch([
+    { name: 'at', data: timestamps(json.map(() => NOW_NS)) },
+    { name: 'doc', data: utf8(json) },
+  ]);
+
+const partitionNames = (from: number, to: number): string[] =>
+  Array.from({ length: to - from + 1 }, (_, i) => `_p202601${String(from + i).padStart(2, '0')}_metrics_events`);
+
+/** The query of a Grafana panel, with its variables filled in. */
+const grafanaQuery = (source: string): string => `SELECT time_bucket('1 minute', event_time) AS ts, COUNT(*)
+FROM observability_events
+WHERE node = 'node-1'
+  AND raw->>'source' = '${source}'
+  AND event_time BETWEEN '2026-01-15T11:00:00Z' AND '2026-01-15T13:00:00Z'
+GROUP BY ts
+ORDER BY ts;`;
 
 test('the same write delivered twice is stored once, and leaves one batch row', async () => {
   const write = writeOf(WAL, 7, metricBatch(timesFrom(NOW_NS, 1000)));
@@ -85,16 +104,11 @@ test('an identity that stands for other entries is an alarm, not a delivery', as
 
 test('rows that PostgreSQL refuses for what they hold are a content error, and nothing of the write stays', async () => {
   const schema = schemaWith(1, [{ name: 'doc', type: 'json', nullable: true }]);
-  const batch = (json: string[]) =>
-    recordBatch([
-      { name: 'at', data: timestamps(json.map(() => NOW_NS)) },
-      { name: 'doc', data: utf8(json) },
-    ]);
-  const bad = sink.write(writeOf(WAL, 1, batch(['{}', '{"a":', '{}']), schema));
+  const bad = sink.write(writeOf(WAL, 1, documents(['{}', '{"a":', '{}']), schema));
   await expect(bad).rejects.toMatchObject({ failure: 'content', storeCode: '22P02' });
   expect(await count('orders')).toBe(0);
   expect(await count('_ingest_batches')).toBe(0);
-  await sink.write(writeOf(WAL, 1, batch(['{}', '{}']), schema));
+  await sink.write(writeOf(WAL, 1, documents(['{}', '{}']), schema));
   expect(await count('orders')).toBe(2);
 });
 
@@ -193,12 +207,10 @@ test('two servers that start at once create the same tables without getting in e
 
 test('partitions exist from yesterday to a week ahead, and follow the clock', async () => {
   await sink.ensureTable(METRICS_EVENTS);
-  const names = (from: number, to: number): string[] =>
-    Array.from({ length: to - from + 1 }, (_, i) => `_p202601${String(from + i).padStart(2, '0')}_metrics_events`);
-  expect(await partitions()).toEqual(['_default_metrics_events', ...names(14, 22)]);
+  expect(await partitions()).toEqual(['_default_metrics_events', ...partitionNames(14, 22)]);
   nowMs += 2 * 86_400_000;
   await sink.write(writeOf(WAL, 1, metricBatch([NOW_NS])));
-  expect(await partitions()).toEqual(['_default_metrics_events', ...names(14, 24)]);
+  expect(await partitions()).toEqual(['_default_metrics_events', ...partitionNames(14, 24)]);
 });
 
 test('late rows get a partition of their day, exact at its borders', async () => {
@@ -250,18 +262,11 @@ test('the Grafana query over observability_events gives counts by minute, node a
   await sink.write(writeOf(WAL, 1, metricBatch(timesFrom(NOW_NS, 5))));
   await sink.write(writeOf(WAL, 2, metricBatch(timesFrom(NOW_NS + 60_000_000_000n, 3))));
   await sink.write(writeOf(WAL, 1, logBatch({ rows: 8, startNs: NOW_NS }), LOGS_EVENTS));
-  const query = (source: string): string => `SELECT time_bucket('1 minute', event_time) AS ts, COUNT(*)
-FROM observability_events
-WHERE node = 'node-1'
-  AND raw->>'source' = '${source}'
-  AND event_time BETWEEN '2026-01-15T11:00:00Z' AND '2026-01-15T13:00:00Z'
-GROUP BY ts
-ORDER BY ts;`;
-  expect((await client.query(query('metrics'))).rows).toEqual([
+  expect((await client.query(grafanaQuery('metrics'))).rows).toEqual([
     { ts: new Date('2026-01-15T12:00:00Z'), count: '5' },
     { ts: new Date('2026-01-15T12:01:00Z'), count: '3' },
   ]);
-  expect((await client.query(query('logs'))).rows).toEqual([{ ts: new Date('2026-01-15T12:00:00Z'), count: '4' }]);
+  expect((await client.query(grafanaQuery('logs'))).rows).toEqual([{ ts: new Date('2026-01-15T12:00:00Z'), count: '4' }]);
   expect(await value(`SELECT raw->'labels'->>'route' FROM observability_events WHERE raw->>'value' = '2' LIMIT 1`)).toBe(
     '/orders/2',
   );

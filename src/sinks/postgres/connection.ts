@@ -51,12 +51,14 @@ export function createPool({ url, connectionsMax, statementTimeoutMs, logger }: 
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_MS,
     // The pool waits for the promise; its types do not say so.
-    onConnect: setUp as (client: ClientBase) => void,
+    onConnect: setUp,
   });
   // An idle connection that breaks is replaced by the pool at its next use.
   pool.on('error', (error) => logger.debug({ err: error }, 'an idle postgresql connection broke'));
   return pool;
 }
+
+const ignore = (): void => undefined;
 
 /**
  * Runs `work` on a connection of its own. If it fails, what it began is rolled back; a connection that cannot even do that is
@@ -65,8 +67,8 @@ export function createPool({ url, connectionsMax, statementTimeoutMs, logger }: 
  */
 export async function withConnection<T>(pool: Pool, deadlineMs: number, work: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();
+  const busy = busyClients(pool).add(client);
   // Errors of a connection in use come out of its queries; without a listener they would end the process.
-  const ignore = (): void => undefined;
   client.on('error', ignore);
   const deadline = setTimeout(() => destroy(client, 'no answer from postgresql in time'), deadlineMs + DEADLINE_SLACK_MS);
   let usable = false;
@@ -86,8 +88,27 @@ export async function withConnection<T>(pool: Pool, deadlineMs: number, work: (c
   } finally {
     clearTimeout(deadline);
     client.removeListener('error', ignore);
+    busy.delete(client);
     client.release(!usable);
   }
+}
+
+const BUSY = new WeakMap<Pool, Set<PoolClient>>();
+
+function busyClients(pool: Pool): Set<PoolClient> {
+  const known = BUSY.get(pool) ?? new Set();
+  BUSY.set(pool, known);
+  return known;
+}
+
+/** Closes the pool; work that still runs after `graceMs` loses its connection. Repeatable. */
+export async function closePool(pool: Pool, graceMs: number): Promise<void> {
+  if (pool.ending) return;
+  const cutter = setTimeout(() => {
+    for (const client of busyClients(pool)) destroy(client, 'the postgresql sink is closing');
+  }, graceMs);
+  await pool.end();
+  clearTimeout(cutter);
 }
 
 /** Cuts the connection; its running query fails. */

@@ -5,7 +5,7 @@
 import type { Data } from 'apache-arrow';
 import { positionOf, viewColumn } from '../../columnar/read';
 import { ATTRIBUTE_KIND } from '../../core/table-schema';
-import type { CopyOutput } from './copy-output';
+import { type ByteSource, byteSource, type CopyOutput } from './copy-output';
 
 /** Writes the value at `position` of a column, length first, and gives the position after it. */
 export type FieldWriter = (position: number, at: number) => number;
@@ -26,61 +26,62 @@ const HEX = Buffer.from('0123456789abcdef');
 const GUESS_BYTES_MAX = 16 * 1024;
 
 interface Texts {
-  readonly bytes: Uint8Array;
+  readonly source: ByteSource;
   readonly offsets: Int32Array;
 }
 
-const textsOf = (data: Data): Texts => ({ bytes: data.values as Uint8Array, offsets: data.valueOffsets });
+const textsOf = (data: Data): Texts => ({ source: byteSource(data.values as Uint8Array), offsets: data.valueOffsets });
 
 /** Is `needle` anywhere in the column's values? One pass of native code, which spares a check of every value. */
 function holds(data: Data, needle: string | number): boolean {
   if (data.length === 0) return false;
-  const { bytes, offsets } = textsOf(data);
+  const { valueOffsets: offsets } = data;
+  const bytes = data.values as Uint8Array;
   const start = offsets[0]!;
   return Buffer.from(bytes.buffer, bytes.byteOffset + start, offsets[data.length]! - start).includes(needle);
 }
 
 /** bytea, and text without NUL, is the bytes as they are. */
 export function bytesWriter(data: Data, out: CopyOutput): FieldWriter {
-  const { bytes, offsets } = textsOf(data);
+  const { source, offsets } = textsOf(data);
   return (position, at) => {
-    const start = offsets[position]!;
-    const end = offsets[position + 1]!;
+    const start = offsets[position];
+    const end = offsets[position + 1];
     out.reserve(at, end - start + 4);
     out.view.setInt32(at, end - start);
-    return out.putBytes(bytes, start, end, at + 4);
+    return out.putBytes(source, start, end, at + 4);
   };
 }
 
 export function textWriter(data: Data, out: CopyOutput): FieldWriter {
   if (!holds(data, 0)) return bytesWriter(data, out);
-  const { bytes, offsets } = textsOf(data);
+  const { source, offsets } = textsOf(data);
   return (position, at) => {
-    const value = bytes.subarray(offsets[position]!, offsets[position + 1]!);
+    const value = source.bytes.subarray(offsets[position], offsets[position + 1]);
     const clean = value.includes(0) ? value.filter((byte) => byte !== 0) : value;
     if (clean !== value) out.sanitizedValues++;
     out.reserve(at, clean.length + 4);
     out.view.setInt32(at, clean.length);
-    return out.putBytes(clean, 0, clean.length, at + 4);
+    return out.putBytes(byteSource(clean), 0, clean.length, at + 4);
   };
 }
 
 /** JSON text into the output, without length or version. */
-type JsonWriter = (bytes: Uint8Array, start: number, end: number, at: number) => number;
+type JsonWriter = (source: ByteSource, start: number, end: number, at: number) => number;
 
 /** JSON text as it is, repaired only in a column where something may need it. */
 function rawJson(data: Data, out: CopyOutput): JsonWriter {
   if (!holds(data, '\\u') && !holds(data, 0)) {
-    return (bytes, start, end, at) => {
+    return (source, start, end, at) => {
       out.reserve(at, end - start);
-      return out.putBytes(bytes, start, end, at);
+      return out.putBytes(source, start, end, at);
     };
   }
-  return (bytes, start, end, at) => {
-    const clean = storableJson(bytes.subarray(start, end));
+  return (source, start, end, at) => {
+    const clean = storableJson(source.bytes.subarray(start, end));
     if (clean.changed) out.sanitizedValues++;
     out.reserve(at, clean.text.length);
-    return out.putBytes(clean.text, 0, clean.text.length, at);
+    return out.putBytes(byteSource(clean.text), 0, clean.text.length, at);
   };
 }
 
@@ -93,7 +94,7 @@ export function storableJson(text: Uint8Array): { text: Uint8Array; changed: boo
   let to = 0;
   let changed = false;
   for (let from = 0; from < text.length; ) {
-    const byte = text[from]!;
+    const byte = text[from];
     if (byte !== ASCII.backslash) {
       if (byte === 0) changed = true;
       else clean[to++] = byte;
@@ -134,55 +135,80 @@ function hexUnit(text: Uint8Array, at: number): number {
 }
 
 export function jsonWriter(data: Data, out: CopyOutput): FieldWriter {
-  const { bytes, offsets } = textsOf(data);
+  const { source, offsets } = textsOf(data);
   const put = rawJson(data, out);
   return (position, at) => {
     out.reserve(at, 5);
     out.bytes[at + 4] = JSON_VERSION;
-    const end = put(bytes, offsets[position]!, offsets[position + 1]!, at + 5);
+    const end = put(source, offsets[position], offsets[position + 1], at + 5);
     out.view.setInt32(at, end - at - 4);
     return end;
   };
 }
 
 /** A JSON string with its quotes. */
-function putJsonString(out: CopyOutput, source: Uint8Array, start: number, end: number, at: number): number {
+function putJsonString(out: CopyOutput, source: ByteSource, start: number, end: number, at: number): number {
   const length = end - start;
-  out.reserve(at, length <= GUESS_BYTES_MAX ? length * 6 + 2 : escapedLength(source, start, end) + 2);
-  const { bytes } = out;
-  let to = at;
-  let dropped = false;
-  bytes[to++] = ASCII.quote;
-  for (let i = start; i < end; i++) {
-    const byte = source[i]!;
-    const escape = ESCAPES[byte]!;
-    if (escape === 0) {
-      bytes[to++] = byte;
-    } else if (escape === DROP) {
-      dropped = true;
-    } else {
-      bytes[to++] = ASCII.backslash;
-      if (escape === UNICODE) {
-        bytes[to++] = ASCII.u;
-        bytes[to++] = 0x30;
-        bytes[to++] = 0x30;
-        bytes[to++] = HEX[byte >> 4]!;
-        bytes[to++] = HEX[byte & 15]!;
-      } else {
-        bytes[to++] = escape;
+  out.reserve(at, length <= GUESS_BYTES_MAX ? length * 6 + 2 : escapedLength(source.bytes, start, end) + 2);
+  const { bytes, view, droppedBytes: dropped } = out;
+  bytes[at] = ASCII.quote;
+  let to = at + 1;
+  let i = start;
+  while (i < end) {
+    if (i + 4 <= end) {
+      const word = source.view.getInt32(i, true);
+      if (isPlain(word)) {
+        view.setInt32(to, word, true);
+        to += 4;
+        i += 4;
+        continue;
       }
     }
+    for (const stop = Math.min(i + 4, end); i < stop; i++) to = putEscaped(out, source.bytes[i], to);
   }
-  bytes[to++] = ASCII.quote;
-  if (dropped) out.sanitizedValues++;
-  return to;
+  bytes[to] = ASCII.quote;
+  if (out.droppedBytes > dropped) out.sanitizedValues++;
+  return to + 1;
 }
+
+/** None of the four bytes is below 0x20, a quote or a backslash. May say no to a word that is plain, never yes to another. */
+function isPlain(word: number): boolean {
+  const quote = word ^ 0x22222222;
+  const backslash = word ^ 0x5c5c5c5c;
+  const low = (word - 0x20202020) & ~word;
+  return ((low | ((quote - 0x01010101) & ~quote) | ((backslash - 0x01010101) & ~backslash)) & 0x80808080) === 0;
+}
+
+/** One byte inside a JSON string; there must be room for six. */
+function putEscaped(out: CopyOutput, byte: number, at: number): number {
+  const { bytes } = out;
+  const escape = ESCAPES[byte];
+  if (escape === DROP) {
+    out.droppedBytes++;
+    return at;
+  }
+  if (escape === 0) {
+    bytes[at] = byte;
+    return at + 1;
+  }
+  bytes[at] = ASCII.backslash;
+  if (escape !== UNICODE) {
+    bytes[at + 1] = escape;
+    return at + 2;
+  }
+  out.putBytes(UNICODE_PREFIX, 0, 3, at + 1);
+  bytes[at + 4] = HEX[byte >> 4]!;
+  bytes[at + 5] = HEX[byte & 15]!;
+  return at + 6;
+}
+
+const UNICODE_PREFIX = byteSource(Buffer.from('u00'));
 
 function escapedLength(source: Uint8Array, start: number, end: number): number {
   let length = 0;
   for (let i = start; i < end; i++) {
-    const escape = ESCAPES[source[i]!]!;
-    length += escape === 0 ? 1 : escape === UNICODE ? 6 : 2;
+    const escape = ESCAPES[source[i]];
+    length += escape === UNICODE ? 6 : escape > UNICODE ? 2 : 1;
   }
   return length;
 }
@@ -219,9 +245,9 @@ export function attributesWriter(data: Data, out: CopyOutput): FieldWriter {
 /** `"key":`, escaped once for each distinct key when they are dictionary-encoded. */
 function keyWriter(data: Data, out: CopyOutput): FieldWriter {
   const view = viewColumn(data);
-  const { bytes, offsets } = textsOf(view.values);
+  const { source, offsets } = textsOf(view.values);
   const put: FieldWriter = (position, at) => {
-    const end = putJsonString(out, bytes, offsets[position]!, offsets[position + 1]!, at);
+    const end = putJsonString(out, source, offsets[position], offsets[position + 1], at);
     out.reserve(end, 1);
     out.bytes[end] = ASCII.colon;
     return end + 1;
@@ -234,33 +260,33 @@ function keyWriter(data: Data, out: CopyOutput): FieldWriter {
   };
 }
 
-const NULL = Buffer.from('null');
+const NULL = byteSource(Buffer.from('null'));
 const QUOTED = Buffer.from('NI');
 
 function attributeValueWriter(value: Data, kind: Data, text: Data, out: CopyOutput): FieldWriter {
   const valueView = viewColumn(value);
   const textView = viewColumn(text);
-  const { bytes, offsets } = textsOf(textView.values);
+  const { source, offsets } = textsOf(textView.values);
   const kinds = kind.values as Uint8Array;
   const putRaw = rawJson(textView.values, out);
   return (entry, at) => {
     const position = positionOf(valueView, entry) < 0 ? -1 : positionOf(textView, entry);
-    const valueKind = kinds[entry]!;
+    const valueKind = kinds[entry];
     if (position < 0 || valueKind === ATTRIBUTE_KIND.empty) {
       out.reserve(at, 4);
       return out.putBytes(NULL, 0, 4, at);
     }
-    const start = offsets[position]!;
-    const end = offsets[position + 1]!;
-    if (isRaw(valueKind, bytes, start)) return putRaw(bytes, start, end, at);
-    return putJsonString(out, bytes, start, end, at);
+    const start = offsets[position];
+    const end = offsets[position + 1];
+    if (isRaw(valueKind, source.bytes, start)) return putRaw(source, start, end, at);
+    return putJsonString(out, source, start, end, at);
   };
 }
 
 /** Is the text JSON already? NaN, Infinity and -Infinity have no JSON form and are kept as strings. */
 function isRaw(kind: number, bytes: Uint8Array, start: number): boolean {
   if (kind === ATTRIBUTE_KIND.double) {
-    const first = bytes[start]!;
+    const first = bytes[start];
     return first !== QUOTED[0] && first !== QUOTED[1] && !(first === 0x2d && bytes[start + 1] === QUOTED[1]);
   }
   return (
@@ -272,23 +298,23 @@ function isRaw(kind: number, bytes: Uint8Array, start: number): boolean {
 export function cachedWriter(write: FieldWriter, distinct: number, out: CopyOutput): FieldWriter {
   const starts = new Int32Array(distinct).fill(-1);
   const ends = new Int32Array(distinct);
-  let cache = new Uint8Array(1024);
+  let cache = byteSource(new Uint8Array(1024));
   let used = 0;
   return (position, at) => {
-    const start = starts[position]!;
+    const start = starts[position];
     if (start >= 0) {
-      const end = ends[position]!;
+      const end = ends[position];
       out.reserve(at, end - start);
       return out.putBytes(cache, start, end, at);
     }
     const end = write(position, at);
     const size = end - at;
-    if (used + size > cache.length) {
-      const grown = new Uint8Array(Math.max(cache.length * 2, used + size));
-      grown.set(cache.subarray(0, used));
-      cache = grown;
+    if (used + size > cache.bytes.length) {
+      const grown = new Uint8Array(Math.max(cache.bytes.length * 2, used + size));
+      grown.set(cache.bytes.subarray(0, used));
+      cache = byteSource(grown);
     }
-    cache.set(out.bytes.subarray(at, end), used);
+    cache.bytes.set(out.bytes.subarray(at, end), used);
     starts[position] = used;
     used += size;
     ends[position] = used;

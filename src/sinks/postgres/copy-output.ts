@@ -1,6 +1,19 @@
-/** Below this length a byte loop beats `set(subarray)` (measured within 7 % for 16 to 64). */
-const COPY_LOOP_MAX = 40;
+/** Up to this length a loop of 32-bit words beats `set(subarray)` and a loop of bytes (measured). */
+const COPY_LOOP_MAX = 96;
+/** Room behind the chunk size for the row that makes the chunk full, so that few chunks have to grow. */
+const LAST_ROW_BYTES = 64 * 1024;
 const TWO_32 = 4_294_967_296;
+
+/** Bytes to copy from, with a view of them: copying by words needs one. */
+export interface ByteSource {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+export const byteSource = (bytes: Uint8Array): ByteSource => ({
+  bytes,
+  view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+});
 
 /**
  * The growing chunk into which fields are written. Positions are passed in and given back, so that the writers keep them in
@@ -12,13 +25,15 @@ export class CopyOutput {
   view: DataView;
   /** Values changed because PostgreSQL cannot hold them. */
   sanitizedValues = 0;
+  /** NUL bytes left out of JSON strings. */
+  droppedBytes = 0;
 
   /** `slackBytes` stay free after every reservation: room for the fields of a row that have a fixed greatest size. */
   constructor(
     private readonly chunkBytes: number,
     readonly slackBytes: number,
   ) {
-    this.bytes = this.allocate(chunkBytes + slackBytes);
+    this.bytes = this.allocate(chunkBytes + LAST_ROW_BYTES + slackBytes);
     this.view = new DataView(this.bytes.buffer);
   }
 
@@ -31,7 +46,7 @@ export class CopyOutput {
   /** Gives the first `end` bytes away and goes on with a chunk of its own: the socket may still read the old one. */
   take(end: number): Uint8Array {
     const chunk = this.bytes.subarray(0, end);
-    this.bytes = this.allocate(this.chunkBytes + this.slackBytes);
+    this.bytes = this.allocate(this.chunkBytes + LAST_ROW_BYTES + this.slackBytes);
     this.view = new DataView(this.bytes.buffer);
     return chunk;
   }
@@ -63,19 +78,22 @@ export class CopyOutput {
   }
 
   /** Bytes without a length before them. */
-  putBytes(source: Uint8Array, start: number, end: number, at: number): number {
-    if (end - start <= COPY_LOOP_MAX) {
-      const { bytes } = this;
-      let to = at;
-      for (let i = start; i < end; i++) bytes[to++] = source[i]!;
-    } else {
-      this.bytes.set(source.subarray(start, end), at);
+  putBytes(source: ByteSource, start: number, end: number, at: number): number {
+    if (end - start > COPY_LOOP_MAX) {
+      this.bytes.set(source.bytes.subarray(start, end), at);
+      return at + end - start;
     }
-    return at + end - start;
+    const { view, bytes } = this;
+    const from = source.view;
+    let to = at;
+    let i = start;
+    for (; i + 4 <= end; i += 4, to += 4) view.setInt32(to, from.getInt32(i, true), true);
+    for (; i < end; i++) bytes[to++] = source.bytes[i]!;
+    return to;
   }
 
   private allocate(bytes: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer);
+    return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
   }
 
   private grow(at: number, needed: number): void {

@@ -1,6 +1,6 @@
 /** How a table looks in PostgreSQL: pure functions from schemas to SQL text. Every identifier is quoted. */
 import { createHash } from 'node:crypto';
-import { type ColumnSchema, type ColumnType, NANOS_SUFFIX, type TableSchema } from '../../core/table-schema';
+import { type ColumnType, NANOS_SUFFIX, type TableSchema } from '../../core/table-schema';
 
 /** The longest identifier that PostgreSQL keeps; it cuts longer ones silently. */
 const IDENTIFIER_BYTES_MAX = 63;
@@ -47,8 +47,7 @@ export interface PgColumn {
  */
 export function pgColumns(schema: TableSchema): PgColumn[] {
   const columns = schema.columns.map(({ name, type, nullable }) => ({ name, type: PG_TYPES[type], notNull: !nullable }));
-  const isTimestamp = ({ type }: ColumnSchema): boolean => type === 'timestamp';
-  for (const { name } of schema.columns.filter(isTimestamp)) {
+  for (const { name } of schema.columns.filter(({ type }) => type === 'timestamp')) {
     columns.push({ name: nanosColumn(name), type: 'smallint', notNull: false });
   }
   const names = new Set<string>();
@@ -92,11 +91,12 @@ export function typeConflicts(schema: TableSchema, existing: ReadonlyMap<string,
   });
 }
 
+const baseType = (type: string): string => type.replace(/\(.*\)/, '').replace('character varying', 'text');
+
 /** These take the same binary form. */
 function accepts(found: string, type: string): boolean {
   if (found === type) return true;
-  const base = (text: string): string => text.replace(/\(.*\)/, '').replace('character varying', 'text');
-  return base(found) === base(type) && (type.startsWith('text') || found === type.replace('(20,0)', ''));
+  return baseType(found) === baseType(type) && (type.startsWith('text') || found === type.replace('(20,0)', ''));
 }
 
 /**

@@ -14,13 +14,13 @@ import { type ColumnView, halvesOf, positionOf, viewColumn } from '../../columna
 import { columnData } from '../../columnar/record-batch';
 import type { ColumnType, TableSchema } from '../../core/table-schema';
 import { attributesWriter, bytesWriter, cachedWriter, type FieldWriter, jsonWriter, textWriter } from './copy-json';
-import { CopyOutput } from './copy-output';
+import { byteSource, CopyOutput } from './copy-output';
 import { nanosBelow, putMicros } from './copy-time';
 import { nanosColumn } from './ddl';
 
 /** A chunk is given away when it is at least this long. Larger ones spare the client time, the server does not care (measured). */
 const CHUNK_BYTES = 512 * 1024;
-const HEADER = Buffer.from([...Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), 0, 0, 0, 0, 0, 0, 0, 0]);
+const HEADER = byteSource(Buffer.from([...Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), 0, 0, 0, 0, 0, 0, 0, 0]));
 const DAYS_1970_TO_2000 = 10_957;
 /** Greatest size of a field of fixed size: numeric of 20 digits, with its length. */
 const FIXED_FIELD_BYTES_MAX = 22;
@@ -43,7 +43,7 @@ export class CopyEncoder {
     private readonly chunkBytes = CHUNK_BYTES,
   ) {
     this.rows = batch.numRows;
-    this.out = new CopyOutput(chunkBytes, (schema.columns.length * 2 + 1) * FIXED_FIELD_BYTES_MAX + HEADER.length);
+    this.out = new CopyOutput(chunkBytes, (schema.columns.length * 2 + 1) * FIXED_FIELD_BYTES_MAX + HEADER.bytes.length);
     const encoders: CopyColumn[] = [];
     const nanos: CopyColumn[] = [];
     for (const { name, type } of schema.columns) {
@@ -71,13 +71,13 @@ export class CopyEncoder {
   *chunks(): Generator<Uint8Array> {
     const { out, encoders, rows } = this;
     const fields = encoders.length;
-    let at = out.putBytes(HEADER, 0, HEADER.length, 0);
+    let at = out.putBytes(HEADER, 0, HEADER.bytes.length, 0);
     for (let row = 0; row < rows; row++) {
       out.reserve(at, 0);
       out.view.setInt16(at, fields);
       at += 2;
       for (let i = 0; i < fields; i++) {
-        const { view, write } = encoders[i]!;
+        const { view, write } = encoders[i];
         const position = positionOf(view, row);
         if (position >= 0) {
           at = write(position, at);
@@ -107,7 +107,7 @@ type MakeWriter = (data: Data, out: CopyOutput) => FieldWriter;
 const WRITERS: Readonly<Record<ColumnType, MakeWriter>> = {
   timestamp: (data, out) => {
     const halves = halvesOf(data);
-    return (position, at) => putMicros(out, halves[position * 2]!, halves[position * 2 + 1]! | 0, at);
+    return (position, at) => putMicros(out, halves[position * 2], halves[position * 2 + 1] | 0, at);
   },
   string: textWriter,
   json: jsonWriter,
@@ -117,36 +117,36 @@ const WRITERS: Readonly<Record<ColumnType, MakeWriter>> = {
     const bits = data.values as Uint8Array;
     return (position, at) => {
       out.view.setInt32(at, 1);
-      out.bytes[at + 4] = (bits[position >> 3]! >> (position & 7)) & 1;
+      out.bytes[at + 4] = (bits[position >> 3] >> (position & 7)) & 1;
       return at + 5;
     };
   },
   int16: (data, out) => {
     const values = data.values as Int16Array;
-    return (position, at) => out.putShort(values[position]!, at);
+    return (position, at) => out.putShort(values[position], at);
   },
   uint8: (data, out) => {
     const values = data.values as Uint8Array;
-    return (position, at) => out.putShort(values[position]!, at);
+    return (position, at) => out.putShort(values[position], at);
   },
   int32: (data, out) => {
     const values = data.values as Int32Array;
-    return (position, at) => out.putInt(values[position]!, at);
+    return (position, at) => out.putInt(values[position], at);
   },
   date: (data, out) => {
     const values = data.values as Int32Array;
-    return (position, at) => out.putInt(values[position]! - DAYS_1970_TO_2000, at);
+    return (position, at) => out.putInt(values[position] - DAYS_1970_TO_2000, at);
   },
   uint32: (data, out) => {
     const values = data.values as Uint32Array;
-    return (position, at) => out.putLong(0, values[position]!, at);
+    return (position, at) => out.putLong(0, values[position], at);
   },
   int64: longWriter,
   uint64: numericWriter,
   float32: (data, out) => {
     const { buffer, byteOffset, length } = data.values as Float32Array;
     const bits = new Int32Array(buffer, byteOffset, length);
-    return (position, at) => out.putInt(bits[position]!, at);
+    return (position, at) => out.putInt(bits[position], at);
   },
   float64: longWriter,
   'list<uint64>': (data, out) => arrayWriter(data, out, { oid: 1700, item: numericWriter }),
@@ -158,12 +158,12 @@ const WRITERS: Readonly<Record<ColumnType, MakeWriter>> = {
 /** int64 and float64: the bits as they are (NaN and -0 kept). */
 function longWriter(data: Data, out: CopyOutput): FieldWriter {
   const halves = halvesOf(data);
-  return (position, at) => out.putLong(halves[position * 2 + 1]!, halves[position * 2]!, at);
+  return (position, at) => out.putLong(halves[position * 2 + 1], halves[position * 2], at);
 }
 
 function nanosWriter(data: Data, out: CopyOutput): FieldWriter {
   const halves = halvesOf(data);
-  return (position, at) => out.putShort(nanosBelow(halves[position * 2]!, halves[position * 2 + 1]! | 0), at);
+  return (position, at) => out.putShort(nanosBelow(halves[position * 2], halves[position * 2 + 1] | 0), at);
 }
 
 /** numeric: int16 number of digits, weight of the first, sign, scale, then the digits to base 10000 (PostgreSQL, numeric_recv). */
@@ -171,14 +171,14 @@ function numericWriter(data: Data, out: CopyOutput): FieldWriter {
   const halves = halvesOf(data);
   const digits = new Uint16Array(5);
   return (position, at) => {
-    const count = splitDigits(halves[position * 2]!, halves[position * 2 + 1]!, digits);
+    const count = splitDigits(halves[position * 2], halves[position * 2 + 1], digits);
     const { view } = out;
     view.setInt32(at, 8 + count * 2);
     view.setInt16(at + 4, count);
     view.setInt16(at + 6, count > 0 ? count - 1 : 0);
     view.setInt32(at + 8, 0);
     let to = at + 12;
-    for (let i = count - 1; i >= 0; i--, to += 2) view.setUint16(to, digits[i]!);
+    for (let i = count - 1; i >= 0; i--, to += 2) view.setUint16(to, digits[i]);
     return to;
   };
 }
@@ -210,7 +210,7 @@ function splitDigits(low: number, high: number, digits: Uint16Array): number {
  */
 function arrayWriter(data: Data, out: CopyOutput, element: { oid: number; item: MakeWriter }): FieldWriter {
   const { valueOffsets, children } = data;
-  const items = viewColumn(children[0] as Data);
+  const items = viewColumn(children[0]);
   const write = element.item(items.values, out);
   return (position, at) => {
     const start = valueOffsets[position]!;
@@ -246,16 +246,18 @@ const sameKind = (a: DataType, b: DataType): boolean =>
     (key) => (a as Int)[key as 'bitWidth'] === (b as Int)[key as 'bitWidth'],
   );
 
+const plainType = (type: DataType): DataType => (DataType.isDictionary(type) ? type.dictionary : type);
+
+const typeName = (type: { toString(): string }): string => type.toString();
+
 /** Bytes of another type would be written as if they were of this one: refuse instead. */
 function checkType(name: string, type: ColumnType, data: Data): void {
   const expected = arrowType(type);
-  const plain = (item: Data | undefined): DataType | undefined =>
-    item && (DataType.isDictionary(item.type) ? item.type.dictionary : item.type);
   let fits = sameKind(data.type, expected);
   if (DataType.isTimestamp(expected)) fits &&= (data.type as Timestamp).unit === expected.unit;
   if (DataType.isList(expected)) {
-    const item = plain(data.children[0]);
-    fits &&= item !== undefined && sameKind(item, expected.children[0]?.type as DataType);
+    const [item] = data.children;
+    fits &&= item !== undefined && sameKind(plainType(item.type), expected.children[0]?.type as DataType);
   }
-  if (!fits) throw new RangeError(`column ${name} is ${data.type}, expected ${expected}`);
+  if (!fits) throw new RangeError(`column ${name} is ${typeName(data.type)}, expected ${typeName(expected)}`);
 }

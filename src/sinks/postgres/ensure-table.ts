@@ -59,7 +59,7 @@ async function enableTimescale(client: PoolClient): Promise<boolean> {
         AND current_setting('shared_preload_libraries') LIKE '%timescaledb%' AS loadable`,
   );
   const [found] = rows;
-  if (found?.installed || !found?.loadable) return found?.installed === true;
+  if (found?.installed || !found?.loadable) return found?.installed;
   await client.query('SAVEPOINT timescale');
   try {
     await client.query('CREATE EXTENSION IF NOT EXISTS timescaledb');

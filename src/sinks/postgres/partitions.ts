@@ -37,8 +37,8 @@ export function daysOf(batch: RecordBatch, timeColumn: string): Set<number> {
   for (let row = 0; row < data.length; row++) {
     const position = positionOf(view, row);
     if (position < 0) continue;
-    const low = halves[position * 2]!;
-    const high = halves[position * 2 + 1]! | 0;
+    const low = halves[position * 2];
+    const high = halves[position * 2 + 1] | 0;
     const fromFirst = high > firstHigh || (high === firstHigh && low >= firstLow);
     if (fromFirst && (high < lastHigh || (high === lastHigh && low <= lastLow))) continue;
     const ns = (BigInt(high) << 32n) | BigInt(low);
@@ -100,7 +100,7 @@ export function readPartitions(rows: readonly { name: string; bound: string }[])
 function boundMs(text: string | undefined, otherwise: number): number {
   // '2026-01-31 00:00:00+00': the offset needs its minutes to be ISO 8601.
   const time = /^'(.*)([+-]\d\d)'$/.exec(text ?? '');
-  return time === null ? otherwise : Date.parse(`${time[1]!.replace(' ', 'T')}${time[2]}:00`);
+  return time === null ? otherwise : Date.parse(`${time[1].replace(' ', 'T')}${time[2]}:00`);
 }
 
 export const createDefaultPartition = (schema: TableSchema): string =>

@@ -10,7 +10,7 @@ import * as copyStreams from 'pg-copy-streams';
 import { type Sink, SinkError, type SinkWrite } from '../../core/sink';
 import type { TableSchema, Tier } from '../../core/table-schema';
 import type { Logger, Telemetry } from '../../telemetry';
-import { createPool, inTransaction, withConnection } from './connection';
+import { closePool, createPool, inTransaction, withConnection } from './connection';
 import { quoteIdentifier } from './ddl';
 import { CopyEncoder } from './encode-copy';
 import { addPartitions, createBase, createOrEvolve, lockDdl, type Store, type TableState } from './ensure-table';
@@ -33,6 +33,7 @@ export interface PostgresSinkOptions {
 const WRITES_MAX = 4;
 const STATEMENT_TIMEOUT_MS = 300_000;
 const CONTROL_CONNECTIONS_MAX = 2;
+const STOP_GRACE_MS = 10_000;
 const SERVER_VERSION_MIN = 150_000;
 /** Bytes that wait between our encoder and the socket. */
 const COPY_BUFFER_BYTES = 1024 * 1024;
@@ -105,9 +106,9 @@ export class PostgresSink implements Sink {
     }
   }
 
-  /** Waits for the writes that run. */
+  /** Waits a little for the writes that run; one that is cut off is repeated after the next start. */
   async stop(): Promise<void> {
-    await Promise.all([this.writes, this.control].filter((pool) => !pool.ending).map((pool) => pool.end()));
+    await Promise.all([this.writes, this.control].map((pool) => closePool(pool, STOP_GRACE_MS)));
   }
 
   /** P4: a server that does not keep what it has committed would make our acknowledgement untrue. */

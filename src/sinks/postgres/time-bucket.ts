@@ -1,15 +1,18 @@
 /**
  * `time_bucket` for servers without TimescaleDB, with its signatures and its buckets: widths without months count from Monday
  * 2000-01-03, widths of months from January 2000, both in UTC unless a time zone is given; `offset` shifts the borders.
+ * Two differences: a `date` takes widths below a day, which TimescaleDB refuses; an `offset` of days on a timestamptz counts days in
+ * UTC, not in the time zone of the session, which would make the result depend on it.
  * Plain SQL of one expression, so that PostgreSQL inlines it; not declared STRICT, which would prevent that (null still gives null).
  */
 
 /** Number of months in an interval; 0 when it is made of days and time only. */
 const MONTHS = '(extract(year FROM bucket_width)::int * 12 + extract(month FROM bucket_width)::int)';
 
+const monthNumber = (time: string): string => `(extract(year FROM ${time})::int * 12 + extract(month FROM ${time})::int - 1)`;
+
 /** The bucket of `ts` (timestamp without time zone) counted from `origin`, months from the month of `monthOrigin`. */
 function bucket(ts: string, origin: string, monthOrigin: string): string {
-  const monthNumber = (time: string): string => `(extract(year FROM ${time})::int * 12 + extract(month FROM ${time})::int - 1)`;
   const since = `(${monthNumber(ts)} - ${monthNumber(monthOrigin)})`;
   return `CASE WHEN ${MONTHS} = 0 THEN date_bin(bucket_width, ${ts}, ${origin})
     WHEN bucket_width = make_interval(months => ${MONTHS}) THEN
