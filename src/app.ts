@@ -105,7 +105,8 @@ export class App {
     });
     await this.waitForStores();
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
-    return { ...(await this.listenIngest(ingest, registry)), admin };
+    const { grpc, http } = await this.listenIngest(ingest, registry);
+    return { grpc, http, admin };
   }
 
   private async openWal(): Promise<FileWal> {

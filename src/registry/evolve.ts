@@ -1,7 +1,8 @@
+import { columnNameProblem, nanosOwner } from '../core/column-name';
 import { IngestError } from '../core/errors';
 import type { TableName } from '../core/ids';
 import { LIMITS } from '../core/limits';
-import { type ColumnSchema, NANOS_SUFFIX, type TableSchema, type Tier } from '../core/table-schema';
+import type { ColumnSchema, TableSchema, Tier } from '../core/table-schema';
 
 /**
  * The schema after the columns are added: the known one itself when nothing is new, otherwise the next version.
@@ -28,18 +29,12 @@ function checkColumns(columns: readonly ColumnSchema[]): void {
   if (columns.length > LIMITS.columnsMax) {
     throw new IngestError('invalid_argument', `a table has at most ${LIMITS.columnsMax} columns`);
   }
-  const names = new Set<string>();
+  const types = new Map(columns.map(({ name, type }) => [name, type]));
+  if (types.size < columns.length) throw new IngestError('invalid_argument', 'a column is there twice');
   for (const { name } of columns) {
-    if (names.has(name)) throw new IngestError('invalid_argument', `column ${name} is there twice`);
-    names.add(name);
-    if (name.startsWith('_batch')) throw new IngestError('invalid_argument', `the column name ${name} is reserved`);
-  }
-  for (const { name, type } of columns) {
-    if (type === 'timestamp' && names.has(name + NANOS_SUFFIX)) {
-      throw new IngestError(
-        'invalid_argument',
-        `the column name ${name}${NANOS_SUFFIX} is reserved for the nanoseconds of ${name}`,
-      );
-    }
+    const owner = nanosOwner(name, (other) => types.get(other) === 'timestamp');
+    const problem =
+      columnNameProblem(name) ?? (owner === undefined ? undefined : `${name} is reserved for the nanoseconds of ${owner}`);
+    if (problem !== undefined) throw new IngestError('invalid_argument', problem);
   }
 }

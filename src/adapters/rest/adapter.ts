@@ -18,6 +18,7 @@ import type { InferredColumns } from '../new-columns';
 import { withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
 import { STATUS, statusText } from '../status';
+import { arrowColumns, decodeArrowStream } from './decode-arrow';
 import { decodeJsonRows } from './decode-json';
 import { inferColumns } from './infer';
 
@@ -54,6 +55,8 @@ const NDJSON_ROWS: RowFormat = {
   infer: (body, known) => inferColumns(body, 'ndjson', known),
   decode: (body, schema, context) => decodeJsonRows(body, 'ndjson', schema, context),
 };
+
+const ARROW_ROWS: RowFormat = { infer: arrowColumns, decode: decodeArrowStream };
 
 const NO_ROWS: DecodedRequest = { batches: [], acceptedRows: 0, rejectedRows: 0, rejections: [] };
 
@@ -148,8 +151,13 @@ function formatOf(headers: IncomingHttpHeaders): RowFormat {
       return JSON_ROWS;
     case 'ndjson':
       return NDJSON_ROWS;
-    default:
-      throw new IngestError('unsupported_media_type', 'content-type must be application/json or application/x-ndjson');
+    case 'arrow':
+      return ARROW_ROWS;
+    case 'protobuf':
+    case undefined: {
+      const known = 'application/json, application/x-ndjson or application/vnd.apache.arrow.stream';
+      throw new IngestError('unsupported_media_type', `content-type must be ${known}`);
+    }
   }
 }
 
