@@ -52,6 +52,14 @@ it('a directory name with pattern characters is refused with the reason', async 
   await expect(start({ dataDir: join(dataDir, 'a{b}') })).rejects.toThrow('must not contain any of *?{}[]');
 });
 
+it('without the optional package the error says what to do', async () => {
+  const hook = join(__dirname, '../support/without-chdb.cjs');
+  const child = { ...CLICKHOUSE_CHILD, execArgv: [...CLICKHOUSE_CHILD.execArgv, '-r', hook] };
+  await expect(EmbeddedClickHouse.start({ dataDir, logger: silentLogger(), child })).rejects.toThrow(
+    /npm install chdb.*THERMOCLINE_CLICKHOUSE_URL/,
+  );
+});
+
 it('the child comes back on the same port with the data after kill -9, and says that it went', async () => {
   const server = await start();
   try {
