@@ -42,7 +42,7 @@ async function query<T>(url: string, sql: string): Promise<T[]> {
 
 /** An embedded server in a process of its own. */
 async function startInChild(): Promise<{ child: ChildProcess; url: string }> {
-  const file = join(__dirname, '../support/embedded-postgres-child.ts');
+  const file = require.resolve('../support/embedded-postgres-child');
   const child = spawn(process.execPath, ['-r', join(__dirname, '../support/run-typescript.cjs'), file, dataDir], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

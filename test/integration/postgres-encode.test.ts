@@ -54,7 +54,7 @@ const real = (number: number): string => (Object.is(number, -0) ? "'-0'" : `'${n
 
 const plain = (value: ColumnValue): string => `'${value as bigint}'`;
 const jsonb = (text: string): string => `${quote(text.replace(/(\\\\)|\\u0000/g, '$1'))}::jsonb`;
-const array = (items: readonly string[], type: string): string => `ARRAY[${items.join(',')}]::${type}[]`;
+const pgArray = (items: readonly string[], type: string): string => `ARRAY[${items.join(',')}]::${type}[]`;
 const timestamp = (ns: bigint): string => {
   const micros = (ns - (((ns % 1000n) + 1000n) % 1000n)) / 1000n;
   return `(timestamptz 'epoch' + ${micros / 1_000_000n} * interval '1 second' + ${micros % 1_000_000n} * interval '1 microsecond')`;
@@ -77,10 +77,10 @@ const LITERALS: Readonly<Record<ColumnType, (value: ColumnValue) => string>> = {
   float64: (value) => `${real(value as number)}::float8`,
   binary: (value) => `'\\x${Buffer.from(value as Uint8Array).toString('hex')}'::bytea`,
   date: (value) => `(date '1970-01-01' + ${value as number})`,
-  'list<uint64>': (value) => array((value as bigint[]).map(String), 'numeric(20,0)'),
-  'list<int64>': (value) => array((value as bigint[]).map(plain), 'bigint'),
-  'list<float64>': (value) => array((value as number[]).map(real), 'float8'),
-  'list<string>': (value) => array((value as string[]).map(quote), 'text'),
+  'list<uint64>': (value) => pgArray((value as bigint[]).map(String), 'numeric(20,0)'),
+  'list<int64>': (value) => pgArray((value as bigint[]).map(plain), 'bigint'),
+  'list<float64>': (value) => pgArray((value as number[]).map(real), 'float8'),
+  'list<string>': (value) => pgArray((value as string[]).map(quote), 'text'),
 };
 
 const literal = (type: ColumnType, value: ColumnValue): string => (value === null ? 'NULL' : LITERALS[type](value));

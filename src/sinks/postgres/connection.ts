@@ -50,7 +50,7 @@ export function createPool({ url, connectionsMax, statementTimeoutMs, logger }: 
     maxLifetimeSeconds: LIFETIME_SECONDS,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_MS,
-    // The pool waits for the promise; its types do not say so.
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it, its types do not say so
     onConnect: setUp,
   });
   // An idle connection that breaks is replaced by the pool at its next use.
