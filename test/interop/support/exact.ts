@@ -5,7 +5,7 @@ const SECOND = 1_790_000_000;
 /** OTLP/JSON nanoseconds. */
 const nano = (offset: number) => `${SECOND}${String(offset).padStart(9, '0')}`;
 /** The same as /api/sql prints it: PostgreSQL keeps microseconds, ClickHouse nanoseconds. */
-const iso = (fraction: string) => `2026-09-21T13:33:20.${fraction}Z`;
+const iso = (fraction: string) => `2026-09-21T14:13:20.${fraction}Z`;
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const SPAN_ID = 'b7ad6b7169203331';
