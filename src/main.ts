@@ -12,7 +12,9 @@ import { ConfigError } from './config';
 const EXIT = { failed: 1, usage: 2, corrupt: 78 } as const;
 
 function program(): Command {
-  const root = new Command('thermocline').description('Multi-protocol telemetry ingest into PostgreSQL and ClickHouse').exitOverride();
+  const root = new Command('thermocline')
+    .description('Multi-protocol telemetry ingest into PostgreSQL and ClickHouse')
+    .exitOverride();
   const config = () => new Option('--config <file>', 'YAML configuration (or THERMOCLINE_CONFIG)');
 
   root

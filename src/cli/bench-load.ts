@@ -60,7 +60,13 @@ export async function runLoad(): Promise<void> {
   sender.close();
   latencies.sort((a, b) => a - b);
   const quantile = (q: number): number => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * q))] ?? 0;
-  const result: LoadResult = { rows: latencies.length * job.rows, seconds, errors, ackP50Ms: quantile(0.5), ackP99Ms: quantile(0.99) };
+  const result: LoadResult = {
+    rows: latencies.length * job.rows,
+    seconds,
+    errors,
+    ackP50Ms: quantile(0.5),
+    ackP99Ms: quantile(0.99),
+  };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }
 
@@ -76,7 +82,9 @@ function httpSender(job: LoadJob): { send: Send; close: () => void } {
           bytes += chunk.length;
         });
         // A body in a 200 means a partial success: some rows were refused.
-        response.on('end', () => (response.statusCode === 200 && bytes === 0 ? resolve() : reject(new Error(`status ${response.statusCode}`))));
+        response.on('end', () =>
+          response.statusCode === 200 && bytes === 0 ? resolve() : reject(new Error(`status ${response.statusCode}`)),
+        );
       });
       request.on('error', reject);
       request.end(body);
@@ -89,10 +97,16 @@ function grpcSender(job: LoadJob): { send: Send; close: () => void } {
   const identity = (bytes: Buffer): Buffer => bytes;
   const send: Send = (body) =>
     new Promise((resolve, reject) => {
-      client.makeUnaryRequest(GRPC_METHODS[job.signal], identity, identity, Buffer.from(body.buffer, body.byteOffset, body.length), (error, answer) => {
-        if (error === null && answer?.length === 0) resolve();
-        else reject(error ?? new Error('partial success'));
-      });
+      client.makeUnaryRequest(
+        GRPC_METHODS[job.signal],
+        identity,
+        identity,
+        Buffer.from(body.buffer, body.byteOffset, body.length),
+        (error, answer) => {
+          if (error === null && answer?.length === 0) resolve();
+          else reject(error ?? new Error('partial success'));
+        },
+      );
     });
   return { send, close: () => client.close() };
 }

@@ -32,7 +32,8 @@ const WARM_UP_SECONDS = 2;
 
 export async function runBench(options: BenchOptions): Promise<void> {
   const match = SCENARIO.exec(options.scenario);
-  if (match === null) throw new Error(`unknown scenario ${options.scenario}: otlp-{http,grpc}-{logs,metrics,traces}-<rows per request>`);
+  if (match === null)
+    throw new Error(`unknown scenario ${options.scenario}: otlp-{http,grpc}-{logs,metrics,traces}-<rows per request>`);
   if (!(options.seconds >= 1 && options.seconds <= 3_600)) throw new Error('--seconds must be between 1 and 3600');
   const directory = await mkdtemp(join(tmpdir(), 'thermocline-bench-'));
   const children: ChildProcess[] = [];
@@ -61,7 +62,10 @@ export async function runBench(options: BenchOptions): Promise<void> {
 async function startServer(directory: string, sink: string, children: ChildProcess[]): Promise<Ready> {
   const config = join(directory, 'config.yaml');
   const sinks = sink === 'null' ? 'none' : 'stores';
-  await writeFile(config, `data_dir: ${JSON.stringify(join(directory, 'data'))}\ngrpc_port: 0\nhttp_port: 0\nadmin_port: 0\nsinks: ${sinks}\nlog_level: warn\n`);
+  await writeFile(
+    config,
+    `data_dir: ${JSON.stringify(join(directory, 'data'))}\ngrpc_port: 0\nhttp_port: 0\nadmin_port: 0\nsinks: ${sinks}\nlog_level: warn\n`,
+  );
   const child = spawn(process.execPath, [require.resolve('../main'), 'serve', '--config', config], {
     env: childEnvironment(),
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -74,7 +78,10 @@ async function startServer(directory: string, sink: string, children: ChildProce
 }
 
 async function runLoadProcess(job: LoadJob, children: ChildProcess[]): Promise<LoadResult> {
-  const child = spawn(process.execPath, [require.resolve('../main'), 'bench-load'], { env: childEnvironment(), stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [require.resolve('../main'), 'bench-load'], {
+    env: childEnvironment(),
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   children.push(child);
   child.stdin.end(JSON.stringify(job));
   let output = '';

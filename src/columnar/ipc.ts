@@ -13,7 +13,7 @@
  *           base + 12 RecordBatch | base + 36 nodes | buffers          base = 40, for a DictionaryBatch 64
  * ```
  */
-import { type Data, DataType, type Dictionary, type RecordBatch, RecordBatchReader, RecordBatchStreamWriter } from 'apache-arrow';
+import { type Data, DataType, type RecordBatch, RecordBatchReader, RecordBatchStreamWriter } from 'apache-arrow';
 import { dictionaryValues } from './read';
 
 /** The batch as one self-contained IPC stream. */
@@ -90,7 +90,7 @@ function typeKey(type: DataType): string {
   if (known !== undefined) return known;
   let key = DataType.isDictionary(type)
     ? `dictionary<${typeKey(type.indices)},${typeKey(type.dictionary)},${type.isOrdered}>`
-    : `${type.typeId}/${String(type)}`;
+    : `${type.typeId}/${type.toString()}`;
   if (!DataType.isDictionary(type) && type.children?.length > 0) {
     key = `${type.typeId}<${type.children.map((child) => `${JSON.stringify(child.name)}${child.nullable ? '?' : ''}:${typeKey(child.type)}`).join(',')}>`;
   }
@@ -112,7 +112,7 @@ function collectDictionaries(data: Data, found: Data[]): void {
 function collectIds(type: DataType, found: number[]): void {
   if (DataType.isDictionary(type)) {
     collectIds(type.dictionary, found);
-    found.push((type as Dictionary).id);
+    found.push(type.id);
     return;
   }
   for (const child of type.children ?? []) collectIds(child.type, found);
@@ -157,7 +157,7 @@ function addNode(data: Data, nodes: number[], buffers: (Uint8Array | undefined)[
     addNode(data.children[0], nodes, buffers);
     return;
   }
-  if (data.children.length > 0) throw new TypeError(`${String(type)} cannot be a column of a record batch`);
+  if (data.children.length > 0) throw new TypeError(`${type.toString()} cannot be a column of a record batch`);
   buffers.push(bytesOf(data.values as NodeJS.TypedArray));
 }
 

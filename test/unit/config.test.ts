@@ -50,7 +50,7 @@ test.each([
   ['a file that is not a mapping', '- a', {}, /mapping/],
   ['a file that is not YAML', 'a: [', {}, /cannot read/],
 ])('%s is an error that names it', (_what, yaml, environment, message) => {
-  const load = (): unknown => loadConfig(file(yaml), environment as NodeJS.ProcessEnv);
+  const load = (): unknown => loadConfig(file(yaml), environment);
   expect(load).toThrow(ConfigError);
   expect(load).toThrow(message);
 });

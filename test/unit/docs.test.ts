@@ -8,7 +8,7 @@ const read = (name: string): string => readFileSync(join(ROOT, name), 'utf8');
 /** The table of settings as the README must hold it. */
 function configTable(): string {
   const rows = configKeys().map(({ path, environment, description, fallback }) => {
-    const value = fallback === undefined ? '' : `\`${String(fallback)}\``;
+    const value = fallback === undefined ? '' : `\`${(fallback as string | number | string[]).toString()}\``;
     return `| \`${path.join('.')}\` | \`${environment}\` | ${value} | ${description} |`;
   });
   return ['| key | variable | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
@@ -20,7 +20,9 @@ test('the README lists every setting with its default', () => {
 });
 
 test.each(['README.md', 'ARCHITECTURE.md', 'CHANGELOG.md'])('files and folders that %s names exist', (name) => {
-  const named = [...read(name).matchAll(/`((?:src|test|deploy|docs|bench|proto)\/[\w./-]+)`|\]\(([\w./-]+)\)/g)].map(([, code, link]) => code ?? link);
+  const named = [...read(name).matchAll(/`((?:src|test|deploy|docs|bench|proto)\/[\w./-]+)`|\]\(([\w./-]+)\)/g)].map(
+    ([, code, link]) => code ?? link,
+  );
   expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
 });
 

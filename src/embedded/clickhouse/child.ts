@@ -43,10 +43,11 @@ async function main(): Promise<void> {
       () => process.exit(1),
     );
   };
-  process.on('SIGTERM', end);
-  process.on('SIGINT', () => {
-    // Ctrl-C reaches the whole group; the parent decides when we stop.
-  });
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    process.on(signal, () => {
+      // Ctrl-C reaches the whole group and systemd the whole unit: the parent still delivers to us and decides when we stop.
+    });
+  }
   process.on('disconnect', end);
   process.on('message', (message) => {
     if (message === 'stop') end();

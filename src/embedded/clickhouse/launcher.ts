@@ -100,7 +100,9 @@ export class EmbeddedClickHouse {
       child.once('exit', () => resolve());
     });
     const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX);
-    child.kill('SIGTERM');
+    child.send('stop', (error) => {
+      if (error !== null) child.kill('SIGKILL');
+    });
     await exited;
     clearTimeout(timer);
   }

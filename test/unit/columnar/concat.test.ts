@@ -1,5 +1,5 @@
 import { type RecordBatch, vectorFromArray } from 'apache-arrow';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { AttributesBuilder } from '../../../src/columnar/attributes';
 import {
   BoolBuilder,

@@ -69,5 +69,5 @@ test('a damaged registry file stops the start', async () => {
   await registry.evolve(orders, [time], { timeColumn: 'time' });
   const path = join(directory, 'registry.json');
   await writeFile(path, (await readFile(path, 'utf8')).slice(0, 20));
-  await expect(FileRegistry.open(directory)).rejects.toThrow();
+  await expect(FileRegistry.open(directory)).rejects.toThrow(/JSON/);
 });

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { NumberBuilder, timestampBuilder } from '../../../src/columnar/builders';
 import { encodeIpc } from '../../../src/columnar/ipc';
 import { recordBatch } from '../../../src/columnar/record-batch';
@@ -126,7 +126,7 @@ test('a store that is down at the start and comes later gets everything, and the
   await wal.append([batchOf(range(0, 30))]);
   await delivery.start();
   await append(wal, delivery, batchOf(range(30, 30)));
-  await expect(delivery.delivered(wal.stats().durableLsn, AbortSignal.timeout(300))).rejects.toThrow();
+  await expect(delivery.delivered(wal.stats().durableLsn, AbortSignal.timeout(300))).rejects.toThrow(/timeout/);
   expect(delivery.status()).toMatchObject({ up: false, rows: 60, lastError: 'the store is down' });
   sink.up = true;
   await delivery.delivered(wal.stats().durableLsn, AbortSignal.timeout(20_000));
