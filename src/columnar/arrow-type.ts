@@ -24,6 +24,12 @@ export function arrowType(type: ColumnType): DataType {
   return ARROW_TYPES[type];
 }
 
+/** The type in words: equal for types that mean the same, whatever class they are of (Int32, or Int_ as IPC readers make it). */
+export function typeText(type: DataType): string {
+  // oxlint-disable-next-line typescript/no-base-to-string -- every DataType has a toString of its own
+  return type.toString();
+}
+
 const list = (item: DataType): DataType => new List(new Field('item', item, true));
 
 const ARROW_TYPES: Readonly<Record<ColumnType, DataType>> = {

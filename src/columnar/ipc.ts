@@ -14,6 +14,7 @@
  * ```
  */
 import { type Data, DataType, type RecordBatch, RecordBatchReader, RecordBatchStreamWriter } from 'apache-arrow';
+import { typeText } from './arrow-type';
 import { dictionaryValues } from './read';
 
 /** The batch as one self-contained IPC stream. */
@@ -90,7 +91,7 @@ function typeKey(type: DataType): string {
   if (known !== undefined) return known;
   let key = DataType.isDictionary(type)
     ? `dictionary<${typeKey(type.indices)},${typeKey(type.dictionary)},${type.isOrdered}>`
-    : `${type.typeId}/${type.toString()}`;
+    : `${type.typeId}/${typeText(type)}`;
   if (!DataType.isDictionary(type) && type.children?.length > 0) {
     key = `${type.typeId}<${type.children.map((child) => `${JSON.stringify(child.name)}${child.nullable ? '?' : ''}:${typeKey(child.type)}`).join(',')}>`;
   }
@@ -157,7 +158,7 @@ function addNode(data: Data, nodes: number[], buffers: (Uint8Array | undefined)[
     addNode(data.children[0], nodes, buffers);
     return;
   }
-  if (data.children.length > 0) throw new TypeError(`${type.toString()} cannot be a column of a record batch`);
+  if (data.children.length > 0) throw new TypeError(`${typeText(type)} cannot be a column of a record batch`);
   buffers.push(bytesOf(data.values as NodeJS.TypedArray));
 }
 

@@ -11,7 +11,7 @@
  * Nulls of other columns are left to ClickHouse: null in a Nullable column, the default of the type in any other.
  */
 import { type Data, DataType, Int32, makeData, Uint64 } from 'apache-arrow';
-import { arrowType } from '../../columnar/arrow-type';
+import { arrowType, typeText } from '../../columnar/arrow-type';
 import { mapData } from '../../columnar/attributes';
 import { dictionaryData } from '../../columnar/builders';
 import { concatRows, expandDictionary, internAll } from '../../columnar/concat';
@@ -90,8 +90,7 @@ function fits(column: ColumnSchema, type: DataType): boolean {
 function sameType(expected: DataType, type: DataType): boolean {
   if (DataType.isList(expected)) return DataType.isList(type) && sameType(expected.children[0].type, type.children[0].type);
   if (DataType.isTimestamp(expected)) return DataType.isTimestamp(type) && expected.unit === type.unit;
-  // By text: a type read from IPC is another class than the same type made here (Int_ and Int32).
-  return expected.typeId === type.typeId && String(expected) === String(type);
+  return typeText(expected) === typeText(type);
 }
 
 /** The data without validity: every null list or map is empty. */
