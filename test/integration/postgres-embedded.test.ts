@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { EmbeddedPostgres } from '../../src/embedded/postgres';
+import { ensureReaderRole } from '../../src/sinks/postgres/reader-role';
 import { silentLogger } from '../../src/telemetry';
 
 const children: ChildProcess[] = [];
@@ -102,6 +103,17 @@ test('the login owns its database without being a superuser, in UTF-8, UTC, with
   wrong.password = 'guess';
   await expect(query(wrong.href, 'SELECT 1')).rejects.toThrow('password authentication failed');
   expect((await stat(join(dataDir, 'credentials.json'))).mode & 0o777).toBe(0o600);
+});
+
+test('the reading login made for the SQL API sees every table, also later ones, and can change nothing', async () => {
+  const { url } = await start();
+  await ensureReaderRole(url);
+  const reader = await ensureReaderRole(url);
+  await query(url, 'CREATE TABLE later AS SELECT 42 AS n');
+  expect(await query(reader, 'SELECT n FROM later')).toEqual([42]);
+  await expect(query(reader, 'DELETE FROM later')).rejects.toThrow(/read-only|permission denied/);
+  await expect(query(reader, 'SET transaction_read_only = off; DELETE FROM later')).rejects.toThrow('permission denied');
+  await expect(query(reader, `COPY (SELECT 1) TO PROGRAM 'true'`)).rejects.toThrow(/permission denied/);
 });
 
 test('a directory in use is refused, and its server goes on', async () => {

@@ -272,6 +272,19 @@ test('the Grafana query over observability_events gives counts by minute, node a
   );
 });
 
+test('the events view shows columns that a table got later', async () => {
+  await sink.ensureTable(METRICS_EVENTS);
+  const columns: ColumnSchema[] = [...METRICS_EVENTS.columns, { name: 'source', type: 'string', nullable: true }];
+  await sink.ensureTable({
+    ...METRICS_EVENTS,
+    version: 2,
+    columns: [...columns, { name: 'region', type: 'string', nullable: true }],
+  });
+  await client.query(`INSERT INTO metrics_events (time, source, region) VALUES (now(), 'theirs', 'eu')`);
+  const { rows } = await client.query(`SELECT raw->>'region' AS region, raw->>'source' AS source FROM observability_events`);
+  expect(rows).toEqual([{ region: 'eu', source: 'metrics' }]);
+});
+
 test('a table of somebody else named observability_events is left alone', async () => {
   await client.query('CREATE TABLE observability_events (mine int)');
   await sink.ensureTable(METRICS_EVENTS);
