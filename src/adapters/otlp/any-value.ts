@@ -8,9 +8,9 @@ import type { BytesBuilder } from '../../columnar/builders';
 import { Interner } from '../../columnar/interner';
 import { LIMITS } from '../../core/limits';
 import { ATTRIBUTE_KIND as KIND } from '../../core/table-schema';
+import { tooDeep, type Wire } from '../wire';
 import { jsonText, writeBase64, writeDouble, writeInt64, writeJsonDouble, writeJsonString, writeText } from './json-text';
 import { ARRAY_VALUE, KEY_VALUE, KEY_VALUE_LIST, requireUtf8, validate } from './validate';
-import { tooDeep, type Wire } from './wire';
 
 const TRUE = jsonText('true');
 const FALSE = jsonText('false');

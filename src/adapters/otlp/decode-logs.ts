@@ -3,6 +3,7 @@ import { HexBuilder } from '../../columnar/hex-builder';
 import { InternedBuilder } from '../../columnar/interned';
 import type { DecodedRequest } from '../../core/batch';
 import { LOGS_EVENTS } from '../../core/builtin-tables';
+import { Wire } from '../wire';
 import { ValueReader } from './any-value';
 import { AttributeColumn } from './attribute-column';
 import type { DecodeContext } from './context';
@@ -12,7 +13,6 @@ import { OriginColumns } from './origin';
 import { RowTally, timeTooLate } from './rejections';
 import { bounded, tableBatch } from './table-batch';
 import { LOG_RECORD, validate } from './validate';
-import { Wire } from './wire';
 
 const TAG = {
   time: 0x09,

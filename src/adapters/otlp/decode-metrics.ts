@@ -1,4 +1,5 @@
 import type { DecodedRequest } from '../../core/batch';
+import { Wire } from '../wire';
 import { ValueReader } from './any-value';
 import type { DecodeContext } from './context';
 import { ExponentialPoints } from './decode-exponential-histograms';
@@ -11,7 +12,6 @@ import type { MetricInfo, MetricKind, PointReader } from './metric-table';
 import { RowTally } from './rejections';
 import { bounded } from './table-batch';
 import { METRIC, METRIC_DATA, requireUtf8, validate } from './validate';
-import { Wire } from './wire';
 
 const TAG = { name: 0x0a, description: 0x12, unit: 0x1a, metadata: 0x62 } as const;
 

@@ -3,6 +3,7 @@ import { HexBuilder } from '../../columnar/hex-builder';
 import { InternedBuilder } from '../../columnar/interned';
 import type { DecodedRequest } from '../../core/batch';
 import { TRACES_SPANS } from '../../core/builtin-tables';
+import { Wire } from '../wire';
 import { ValueReader } from './any-value';
 import { AttributeColumn } from './attribute-column';
 import type { DecodeContext } from './context';
@@ -15,7 +16,6 @@ import { type Refusal, RowTally, timeTooLate } from './rejections';
 import { writeEvent, writeLink } from './span-json';
 import { bounded, tableBatch } from './table-batch';
 import { requireUtf8, SPAN, validate } from './validate';
-import { Wire } from './wire';
 
 const TAG = {
   traceId: 0x0a,

@@ -2,8 +2,9 @@
  * What the three signals share: Export*ServiceRequest > Resource* (resource 1, scope_* 2, schema_url 3) > Scope* (scope 1,
  * rows 2, schema_url 3). Fields may come in any order, so a block is first scanned for what stands above its rows.
  */
+
+import type { Wire } from '../wire';
 import { RESOURCE, requireUtf8, SCOPE, validate } from './validate';
-import type { Wire } from './wire';
 
 const TAG = { resources: 0x0a, origin: 0x0a, children: 0x12, schemaUrl: 0x1a } as const;
 

@@ -1,12 +1,12 @@
 import { ListBuilder, NumberBuilder, uint64Builder } from '../../columnar/builders';
 import type { TableBatch } from '../../core/batch';
 import { METRICS_HISTOGRAMS } from '../../core/builtin-tables';
+import type { Wire } from '../wire';
 import type { ValueReader } from './any-value';
 import { JsonListColumn } from './json-list';
 import { MetricTable, NO_RECORDED_VALUE } from './metric-table';
 import { type Refusal, type RowTally, timeTooLate } from './rejections';
 import { requireWhole } from './validate';
-import type { Wire } from './wire';
 
 export const LATE_EXEMPLAR = timeTooLate('exemplars');
 

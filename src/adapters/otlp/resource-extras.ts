@@ -1,7 +1,7 @@
 import type { BytesBuilder } from '../../columnar/builders';
+import type { Wire } from '../wire';
 import type { Range } from './envelope';
 import { jsonText, writeJsonString, writeText, writeUint64 } from './json-text';
-import type { Wire } from './wire';
 
 /** What a Resource says besides its attributes. */
 export interface ResourceExtras {

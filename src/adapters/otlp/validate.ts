@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import { IngestError } from '../../core/errors';
 import { LIMITS } from '../../core/limits';
-import { malformed, tooDeep, type Wire } from './wire';
+import { malformed, tooDeep, type Wire } from '../wire';
 
 /** `wide`: packed 8-byte values. `varints`: packed varints. Every other field is checked by its wire type alone. */
 type FieldRule = 'string' | 'wide' | 'varints' | MessageRule;

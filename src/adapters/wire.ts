@@ -3,8 +3,8 @@
  * Methods take a position and the end of the enclosing message and give the position behind what they read; values are left
  * in `low`, `high` (int32 halves) and `stop`. Nothing is ever read past `end`: whatever does not fit is `invalid_argument`.
  */
-import { IngestError } from '../../core/errors';
-import { LIMITS } from '../../core/limits';
+import { IngestError } from '../core/errors';
+import { LIMITS } from '../core/limits';
 
 const WIRE_TYPE = { varint: 0, fixed64: 1, delimited: 2, startGroup: 3, endGroup: 4, fixed32: 5 } as const;
 
