@@ -159,7 +159,7 @@ describe('every THERMOCLINE_ variable', () => {
     (file) => {
       // The endpoints are variables of the example, not of the server.
       const names = (readFileSync(join(ROOT, file), 'utf8').match(/\bTHERMOCLINE_[A-Z_]+/g) ?? []).filter(
-        (name) => !/_ENDPOINT$/.test(name),
+        (name) => !name.endsWith('_ENDPOINT'),
       );
       expect(names.filter((name) => !known.has(name))).toEqual([]);
     },
