@@ -60,7 +60,7 @@ export function declaredSize(encoding: ContentEncoding, body: Buffer): number | 
       return zstdDeclaredSize(body);
     case 'snappy':
       return snappyDeclaredSize(body);
-    case 'deflate':
+    default:
       return undefined;
   }
 }
@@ -80,7 +80,7 @@ export function decompress(encoding: ContentEncoding, body: Buffer, limitBytes: 
       return inflate(hasZlibHeader(body) ? ZLIB : RAW, body, limitBytes, undefined);
     case 'zstd':
       return unzstd(body, limitBytes);
-    case 'snappy':
+    default:
       return unsnappy(body, limitBytes);
   }
 }

@@ -24,9 +24,9 @@ interface ServerCall {
   readonly stream: ServerHttp2Stream;
   readonly metadata: Metadata;
   readonly receivedHalfClose: boolean;
-  handleDataFrame(data: Buffer): void;
-  decompressMessage(message: Buffer, encoding: string): Buffer | Promise<Buffer>;
-  sendStatus(status: ReturnType<typeof grpcStatus>): void;
+  handleDataFrame: (this: ServerCall, data: Buffer) => void;
+  decompressMessage: (this: ServerCall, message: Buffer, encoding: string) => Buffer | Promise<Buffer>;
+  sendStatus: (this: ServerCall, status: ReturnType<typeof grpcStatus>) => void;
 }
 
 /** Compressed flag and length. */

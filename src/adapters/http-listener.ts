@@ -42,6 +42,8 @@ const DISCARD_TIMEOUT_MS = 100;
  */
 const LINGER_BYTES_MAX = 8 * 1024 * 1024;
 const LINGER_TIMEOUT_MS = 1_000;
+/** Answers up to this size are sent in one write with their headers. */
+const ONE_WRITE_BYTES_MAX = 1_024;
 
 export class HttpListener {
   private readonly server: Server;
@@ -183,7 +185,7 @@ export class HttpListener {
     const complete = req.complete || (!bodyHeldBack && (await discardSmallRest(req)));
     if (res.destroyed) return;
     if (complete && !this.draining) {
-      res.writeHead(reply.status, headers).end(reply.body);
+      endWith(res.writeHead(reply.status, headers), reply.body);
       return;
     }
     // The client may be gone by now; what it then says about writing to it is of no interest.
@@ -202,6 +204,16 @@ export class HttpListener {
 
 function exchangeOf(match: RouteMatch, req: IncomingMessage, read: HttpExchange['readBody']): HttpExchange {
   return { method: req.method ?? '', param: match.param, headers: req.headers, readBody: read };
+}
+
+/**
+ * Node sends headers and a string in one write, headers and bytes in two gathered by writev, which costs almost half as much as
+ * as much again as the rest of a small request (bench/adapters.ts: 37,000 instead of 30,000 requests of 5 KB per CPU-second).
+ */
+function endWith(res: ServerResponse, body: Uint8Array | string): void {
+  if (body.length === 0) res.end();
+  else if (typeof body === 'string' || body.length > ONE_WRITE_BYTES_MAX) res.end(body);
+  else res.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('latin1'), 'latin1');
 }
 
 /** True when the rest of the body was little enough to be read away. */

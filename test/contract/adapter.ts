@@ -1,5 +1,6 @@
 import { IngestError } from '../../src/core/errors';
 import type { AckLevel, Protocol } from '../../src/core/ingest';
+import { Gate } from '../support/gate';
 import { RecordingIngest } from '../support/recording-ingest';
 
 /** What a client of any protocol can tell from an answer. */
@@ -108,38 +109,28 @@ export function registerAdapterContractTests(name: string, subject: AdapterSubje
     });
 
     it('answers only after the rows are written', async () => {
-      let finish = (): void => undefined;
-      const started = new Promise<void>((resolve) => {
-        ingest.beforeAnswer = () => {
-          resolve();
-          return new Promise((go) => (finish = go));
-        };
-      });
+      const gate = new Gate();
+      ingest.beforeAnswer = () => gate.pass();
       let answered = false;
       const answer = adapter.send(subject.rows(1)).then((value) => {
         answered = true;
         return value;
       });
-      await started;
+      await gate.arrived;
       expect(answered).toBe(false);
       expect(ingest.inFlightBytes).toBeGreaterThan(0);
-      finish();
+      gate.open();
       expect(await answer).toMatchObject({ outcome: 'ok' });
     });
 
     it('finishes open requests when it stops, and takes no more', async () => {
-      let finish = (): void => undefined;
-      const started = new Promise<void>((resolve) => {
-        ingest.beforeAnswer = () => {
-          resolve();
-          return new Promise((go) => (finish = go));
-        };
-      });
+      const gate = new Gate();
+      ingest.beforeAnswer = () => gate.pass();
       const open = adapter.send(subject.rows(2));
-      await started;
+      await gate.arrived;
       const stopped = adapter.stop(20_000);
       await expect(adapter.send(subject.rows(1))).rejects.toThrow();
-      finish();
+      gate.open();
       expect(await open).toMatchObject({ outcome: 'ok' });
       await stopped;
       expect(ingest.rows()).toEqual({ [subject.table]: 2 });

@@ -4,14 +4,16 @@ import type { HttpAdapter, HttpExchange } from '../../src/adapters/http-contract
 import { HttpListener, type HttpListenerOptions } from '../../src/adapters/http-listener';
 import { IngestError } from '../../src/core/errors';
 import { silentLogger } from '../../src/telemetry';
+import { Gate } from '../support/gate';
 import { RawConnection, send } from '../support/http-client';
 
 const LIMIT = 200_000;
 
+const lengthOf = async (exchange: HttpExchange): Promise<string> => `${(await exchange.readBody(() => undefined)).length} bytes`;
+
 /** Answers with the length of what it got. */
 function echo(handle?: (exchange: HttpExchange) => Promise<string>): HttpAdapter {
-  const reply = async (exchange: HttpExchange): Promise<string> => `${(await exchange.readBody(() => undefined)).length} bytes`;
-  const answer = handle ?? reply;
+  const answer = handle ?? lengthOf;
   return {
     routes: [
       {
@@ -92,7 +94,9 @@ describe('routes', () => {
       },
     });
     expect((await send(address, '/echo', { body: 'abc' })).body.toString()).toBe('unauthenticated');
-    expect((await send(address, '/echo', { body: 'abc', headers: { authorization: 'Bearer t' } })).body.toString()).toBe('3 bytes');
+    expect((await send(address, '/echo', { body: 'abc', headers: { authorization: 'Bearer t' } })).body.toString()).toBe(
+      '3 bytes',
+    );
   });
 });
 
@@ -136,7 +140,10 @@ describe('bodies', () => {
 
   it('tells the reader about room before it takes it, in growing steps', async () => {
     const steps: number[] = [];
-    await listen({}, echo(async (exchange) => `${(await exchange.readBody((total) => steps.push(total))).length} bytes`));
+    await listen(
+      {},
+      echo(async (exchange) => `${(await exchange.readBody((total) => steps.push(total))).length} bytes`),
+    );
     const pieces = Array.from({ length: 10 }, () => Buffer.alloc(15_000));
     expect((await send(address, '/echo', { body: pieces })).body.toString()).toBe('150000 bytes');
     expect(steps[0]).toBe(64 * 1024);
@@ -147,19 +154,18 @@ describe('bodies', () => {
 
   it('gives up on a client that goes away in the middle', async () => {
     let failure: Promise<unknown> | undefined;
-    let started = (): void => undefined;
-    const reading = new Promise<void>((resolve) => (started = resolve));
+    const gate = new Gate();
     await listen(
       {},
       echo((exchange) => {
-        const body = exchange.readBody(() => started());
+        const body = exchange.readBody(() => void gate.pass());
         failure = body.catch((error: unknown) => error);
         return body.then(String);
       }),
     );
     const raw = await RawConnection.open(address);
     raw.socket.write(`${head(['Content-Length: 1000'])}abc`);
-    await reading;
+    await gate.arrived;
     raw.socket.destroy();
     expect(await failure).toMatchObject({ code: 'cancelled' });
   });
@@ -271,6 +277,7 @@ describe('strict parsing (request smuggling)', () => {
     const raw = await RawConnection.open(address);
     raw.socket.write(head(['Transfer-Encoding: gzip, chunked']) + '3\r\nabc\r\n0\r\n\r\n');
     await raw.receives(/unimplemented/);
+    expect(raw.received).toMatch(/^HTTP\/1.1 400 /);
     raw.socket.destroy();
   });
 
@@ -293,44 +300,41 @@ describe('strict parsing (request smuggling)', () => {
 
 describe('stop', () => {
   it('finishes open requests, closes idle connections and takes no more', async () => {
-    let finish = (): void => undefined;
-    let started = (): void => undefined;
-    const open = new Promise<void>((resolve) => (started = resolve));
+    const gate = new Gate();
     await listen(
       {},
       echo(async (exchange) => {
         const body = await exchange.readBody(() => undefined);
-        started();
-        await new Promise<void>((go) => (finish = go));
+        await gate.pass();
         return `${body.length} bytes`;
       }),
     );
     const idle = await RawConnection.open(address);
     const answer = send(address, '/echo', { body: 'abc', agent: new Agent({ keepAlive: true }) });
-    await open;
+    await gate.arrived;
     const stopped = listener.stop(20_000);
     await idle.closed();
-    await expect(send(address, '/echo', { body: 'x' })).rejects.toThrow();
-    finish();
+    await expect(send(address, '/echo', { body: 'x' })).rejects.toThrow(/ECONNREFUSED/);
+    gate.open();
     expect((await answer).headers.connection).toBe('close');
     await stopped;
   });
 
   it('cuts what is still open after the grace period', async () => {
-    let started = (): void => undefined;
-    const open = new Promise<void>((resolve) => (started = resolve));
+    const gate = new Gate();
     await listen(
       {},
       echo(async (exchange) => {
-        started();
+        void gate.pass();
         return String(await exchange.readBody(() => undefined));
       }),
     );
     const raw = await RawConnection.open(address);
     raw.socket.write(`${head(['Content-Length: 10'])}abc`);
-    await open;
+    await gate.arrived;
     await listener.stop(50);
     await raw.closed();
+    expect(raw.received).toBe('');
   });
 
   it('rejects the start when the port is taken', async () => {

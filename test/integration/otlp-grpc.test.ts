@@ -6,6 +6,7 @@ import { deflateSync, gzipSync } from 'node:zlib';
 import { Client, credentials, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { protoPath as healthProtoPath, service as healthService } from 'grpc-health-check';
+import { asBytes } from '../../src/adapters/grpc-contract';
 import { GrpcListener, type GrpcListenerOptions } from '../../src/adapters/grpc-listener';
 import { OtlpGrpcAdapter } from '../../src/adapters/otlp/grpc-adapter';
 import type { DecodedRequest } from '../../src/core/batch';
@@ -13,6 +14,7 @@ import { IngestError } from '../../src/core/errors';
 import { LIMITS } from '../../src/core/limits';
 import { silentLogger, Telemetry } from '../../src/telemetry';
 import { DECODERS, spans } from '../support/adapter-subjects';
+import { Gate } from '../support/gate';
 import { frame, RawGrpcClient } from '../support/grpc-raw';
 import { otlpRoot } from '../support/otlp-proto';
 import { encodeRequest } from '../support/otlp-requests';
@@ -174,21 +176,14 @@ describe('OTLP/gRPC', () => {
 
   it('OG9: calls on one connection are served at the same time, the slow one does not hold up the others', async () => {
     await listen();
-    let finish = (): void => undefined;
-    let waiting = true;
-    const started = new Promise<void>((resolve) => {
-      ingest.beforeAnswer = () => {
-        if (!waiting) return Promise.resolve();
-        waiting = false;
-        resolve();
-        return new Promise((go) => (finish = go));
-      };
-    });
+    const gate = new Gate();
+    let calls = 0;
+    ingest.beforeAnswer = () => (calls++ === 0 ? gate.pass() : Promise.resolve());
     const slow = client.unary(TRACES, frame(THREE_SPANS));
-    await started;
+    await gate.arrived;
     const others = await Promise.all(Array.from({ length: 200 }, () => client.unary(TRACES, frame(THREE_SPANS))));
     expect(others.every(({ trailers }) => trailers['grpc-status'] === '0')).toBe(true);
-    finish();
+    gate.open();
     expect((await slow).trailers['grpc-status']).toBe('0');
     expect(client.session.remoteSettings.maxConcurrentStreams).toBeGreaterThanOrEqual(100);
   });
@@ -293,11 +288,11 @@ describe('gRPC transport', () => {
 
   it('GR9: grpc-timeout ends a call with DEADLINE_EXCEEDED; a cancelled call gives its room back', async () => {
     await listen();
-    let finish = (): void => undefined;
-    ingest.beforeAnswer = () => new Promise((go) => (finish = go));
+    const gate = new Gate();
+    ingest.beforeAnswer = () => gate.pass();
     const answer = await client.unary(TRACES, frame(THREE_SPANS), { 'grpc-timeout': '100m' });
     expect(answer.trailers['grpc-status']).toBe('4');
-    finish();
+    gate.open();
     const call = client.call(TRACES);
     call.stream.write(frame(Buffer.alloc(5000)).subarray(0, 1000));
     while (ingest.inFlightBytes < 5000) await new Promise(setImmediate);
@@ -326,20 +321,15 @@ describe('gRPC transport', () => {
 
   it('GR10: a stop sends GOAWAY, finishes accepted calls and refuses connections', async () => {
     await listen();
-    let finish = (): void => undefined;
-    const started = new Promise<void>((resolve) => {
-      ingest.beforeAnswer = () => {
-        resolve();
-        return new Promise((go) => (finish = go));
-      };
-    });
+    const gate = new Gate();
+    ingest.beforeAnswer = () => gate.pass();
     const open = client.unary(TRACES, frame(THREE_SPANS));
-    await started;
+    await gate.arrived;
     const goaway = once(client.session, 'goaway');
     const stopped = listener.stop(20_000);
     expect((await goaway)[0]).toBe(constants.NGHTTP2_NO_ERROR);
     await expect(RawGrpcClient.open(address)).rejects.toThrow(/ECONNREFUSED/);
-    finish();
+    gate.open();
     expect((await open).trailers['grpc-status']).toBe('0');
     await stopped;
   });
@@ -355,37 +345,36 @@ describe('gRPC transport', () => {
   });
 });
 
-describe('health and reflection', () => {
-  const SERVICES = [TRACES, LOGS, METRICS].map((path) => path.split('/')[1] as string);
-
-  function health(service: string): Promise<{ status?: string; code?: number }> {
-    const Health = loadPackageDefinition(
-      loadSync(healthProtoPath, { enums: String, includeDirs: [join(dirname(healthProtoPath), '../..')] }),
-    );
-    const Constructor = (Health.grpc as unknown as { health: { v1: { Health: ServiceClientConstructor } } }).health.v1.Health;
-    const stub = new Constructor(address, credentials.createInsecure());
-    return new Promise((resolve) => {
-      stub.check?.({ service }, (error: { code: number } | null, value?: { status: string }) => {
-        stub.close();
-        resolve(error === null ? { status: value?.status as string } : { code: error.code });
-      });
+function health(server: string, service: string): Promise<{ status?: string; code?: number }> {
+  const Health = loadPackageDefinition(
+    loadSync(healthProtoPath, { enums: String, includeDirs: [join(dirname(healthProtoPath), '../..')] }),
+  );
+  const Constructor = (Health.grpc as unknown as { health: { v1: { Health: ServiceClientConstructor } } }).health.v1.Health;
+  const stub = new Constructor(server, credentials.createInsecure());
+  return new Promise((resolve) => {
+    stub.check?.({ service }, (error: { code: number } | null, value?: { status: string }) => {
+      stub.close();
+      resolve(error === null ? { status: value?.status as string } : { code: error.code });
     });
-  }
+  });
+}
+
+describe('health and reflection', () => {
+  const SERVICES = [TRACES, LOGS, METRICS].map((path) => path.split('/')[1]);
 
   it('says SERVING of the server and of each service when told, and NOT_FOUND of others', async () => {
     await listen();
-    for (const name of ['', ...SERVICES]) expect(await health(name)).toEqual({ status: 'NOT_SERVING' });
+    for (const name of ['', ...SERVICES]) expect(await health(address, name)).toEqual({ status: 'NOT_SERVING' });
     listener.setServing(true);
-    for (const name of ['', ...SERVICES]) expect(await health(name)).toEqual({ status: 'SERVING' });
-    expect(await health('no.such.Service')).toEqual({ code: 5 });
+    for (const name of ['', ...SERVICES]) expect(await health(address, name)).toEqual({ status: 'SERVING' });
+    expect(await health(address, 'no.such.Service')).toEqual({ code: 5 });
     expect(healthService.Check?.path).toBe('/grpc.health.v1.Health/Check');
   });
 
   it('a health watch does not hold up a stop', async () => {
     await listen();
     const watcher = new Client(address, credentials.createInsecure());
-    const bytes = (value: Buffer): Buffer => value;
-    const stream = watcher.makeServerStreamRequest('/grpc.health.v1.Health/Watch', bytes, bytes, Buffer.alloc(0));
+    const stream = watcher.makeServerStreamRequest('/grpc.health.v1.Health/Watch', asBytes, asBytes, Buffer.alloc(0));
     const ended = new Promise<number>((resolve) =>
       stream.on('error', (error) => resolve((error as unknown as { code: number }).code)),
     );

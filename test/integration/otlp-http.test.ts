@@ -41,7 +41,7 @@ async function listen(decoders = DECODERS, responseBytesMax: number = LIMITS.res
 beforeEach(() => listen());
 afterEach(async () => {
   await listener.stop(0);
-  expect(ingest.inFlightBytes).toBe(0);
+  if (ingest.inFlightBytes !== 0) throw new Error('room for a request was not given back');
 });
 
 const post = (path: string, type: string | undefined, body: Uint8Array | string, headers: Record<string, string> = {}) =>
@@ -49,7 +49,11 @@ const post = (path: string, type: string | undefined, body: Uint8Array | string,
 
 const REQUESTS: Record<Signal, object> = {
   logs: { resourceLogs: [{ scopeLogs: [{ logRecords: [{ timeUnixNano: '1', body: { stringValue: 'a' } }] }] }] },
-  metrics: { resourceMetrics: [{ scopeMetrics: [{ metrics: [{ name: 'm', gauge: { dataPoints: [{ timeUnixNano: '1', asInt: '7' }] } }] }] }] },
+  metrics: {
+    resourceMetrics: [
+      { scopeMetrics: [{ metrics: [{ name: 'm', gauge: { dataPoints: [{ timeUnixNano: '1', asInt: '7' }] } }] }] },
+    ],
+  },
   traces: spans(1),
 };
 const JSON_REQUESTS: Record<Signal, object> = { ...REQUESTS, traces: spans(1, [], String) };
@@ -96,7 +100,9 @@ describe('success', () => {
 
   it.each(['gzip', 'identity'])('OH2: takes %s', async (encoding) => {
     const body = encodeRequest('traces', spans(3));
-    const answer = await post('/v1/traces', PROTOBUF, encoding === 'gzip' ? gzipSync(body) : body, { 'content-encoding': encoding });
+    const answer = await post('/v1/traces', PROTOBUF, encoding === 'gzip' ? gzipSync(body) : body, {
+      'content-encoding': encoding,
+    });
     expect(answer.status).toBe(200);
     expect(ingest.rows()).toEqual({ traces_spans: 3 });
   });
@@ -156,14 +162,19 @@ describe('partial success', () => {
 
   it.each([PROTOBUF, JSON_TYPE])('OH11: the message shrinks to the response limit, the count stays (%s)', async (contentType) => {
     await listener.stop(0);
-    const rejections = Array.from({ length: 100 }, (_, row) => ({ row, code: 'invalid_value' as const, message: 'ü\u0001'.repeat(200) }));
+    const rejections = Array.from({ length: 100 }, (_, row) => ({
+      row,
+      code: 'invalid_value' as const,
+      message: 'ü\u0001'.repeat(200),
+    }));
     await listen(answering(decoded({ acceptedRows: 0, rejectedRows: 100, rejections })), 8_192);
     const answer = await post('/v1/logs', contentType, '');
     expect(answer.status).toBe(200);
     expect(answer.body.length).toBeLessThanOrEqual(8_192);
     expect(answer.body.length).toBeGreaterThan(1_000);
     const type = ROOT.lookupType('ExportLogsServiceResponse');
-    const value = contentType === PROTOBUF ? type.toObject(type.decode(answer.body), { longs: String }) : JSON.parse(answer.body.toString());
+    const value =
+      contentType === PROTOBUF ? type.toObject(type.decode(answer.body), { longs: String }) : JSON.parse(answer.body.toString());
     expect(value).toMatchObject({ partialSuccess: { rejectedLogRecords: '100' } });
   });
 
@@ -194,12 +205,11 @@ describe('errors', () => {
     const answer = await post('/v1/logs', type, body);
     expect([answer.status, answer.headers['content-type']]).toEqual([400, type]);
     expect(statusOf(answer)).toMatchObject({ code: 3, message: expect.stringMatching(/./) });
-    if (type === PROTOBUF) {
-      expect(decodeRpcStatus(answer.body).violations).toHaveLength(1);
-    } else {
-      const [detail] = (JSON.parse(answer.body.toString()) as { details: object[] }).details;
-      expect(detail).toMatchObject({ '@type': 'type.googleapis.com/google.rpc.BadRequest', fieldViolations: [{}] });
-    }
+    const violations =
+      type === PROTOBUF
+        ? decodeRpcStatus(answer.body).violations
+        : (JSON.parse(answer.body.toString()) as { details: { fieldViolations: object[] }[] }).details[0].fieldViolations;
+    expect(violations).toEqual([{ field: expect.any(String), description: expect.stringMatching(/./) }]);
   });
 
   it.each([PROTOBUF, JSON_TYPE])('OH8: 404, 405, 413, 415, 429/503 carry a Status in %s', async (type) => {
@@ -255,7 +265,12 @@ describe('errors', () => {
 
   it('OH15, OH16: gzip that is none, is cut or is followed by something is 400; an unknown or stacked encoding 415', async () => {
     const whole = gzipSync(encodeRequest('traces', spans(3)));
-    for (const body of [Buffer.from('not gzip'), whole.subarray(0, -5), Buffer.concat([whole, Buffer.from('x')]), Buffer.alloc(0)]) {
+    for (const body of [
+      Buffer.from('not gzip'),
+      whole.subarray(0, -5),
+      Buffer.concat([whole, Buffer.from('x')]),
+      Buffer.alloc(0),
+    ]) {
       expect((await post('/v1/traces', PROTOBUF, body, { 'content-encoding': 'gzip' })).status).toBe(400);
     }
     for (const encoding of ['br', 'gzip, gzip', 'nonsense']) {

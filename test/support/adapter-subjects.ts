@@ -1,5 +1,6 @@
 /** The adapters of this repository as subjects of the contract suite, each behind its real listener. */
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { asBytes } from '../../src/adapters/grpc-contract';
 import { GrpcListener } from '../../src/adapters/grpc-listener';
 import type { HttpAdapter } from '../../src/adapters/http-contract';
 import { HttpListener } from '../../src/adapters/http-listener';
@@ -176,25 +177,32 @@ function exportSpans(client: Client, body: Uint8Array, metadata: Metadata): Prom
   const path = '/opentelemetry.proto.collector.trace.v1.TraceService/Export';
   const deadline = Date.now() + 20_000;
   return new Promise((resolve, reject) => {
-    const bytes = (value: Uint8Array): Buffer => Buffer.from(value);
-    client.makeUnaryRequest(path, bytes, bytes, body, metadata, { deadline }, (error: ServiceError | null, value?: Buffer) => {
-      if (error === null) {
-        resolve(partialOf(value as Buffer));
-        return;
-      }
-      const [details] = error.metadata.get('grpc-status-details-bin');
-      if (error.code === 14 && details === undefined) {
-        reject(error);
-        return;
-      }
-      const status = details === undefined ? undefined : decodeRpcStatus(details as Buffer);
-      resolve({
-        outcome: statusOutcome(error.code),
-        message: error.details,
-        retryable: [1, 4, 10, 11, 14, 15].includes(error.code) || status?.retryAfterMs !== undefined,
-        retryAfterMs: status?.retryAfterMs,
-      });
-    });
+    client.makeUnaryRequest(
+      path,
+      asBytes,
+      asBytes,
+      Buffer.from(body),
+      metadata,
+      { deadline },
+      (error: ServiceError | null, value?: Buffer) => {
+        if (error === null) {
+          resolve(partialOf(value as Buffer));
+          return;
+        }
+        const [details] = error.metadata.get('grpc-status-details-bin');
+        if (details === undefined && statusOutcome(error.code) === 'unavailable') {
+          reject(error);
+          return;
+        }
+        const status = details === undefined ? undefined : decodeRpcStatus(details as Buffer);
+        resolve({
+          outcome: statusOutcome(error.code),
+          message: error.details,
+          retryable: [1, 4, 10, 11, 14, 15].includes(error.code) || status?.retryAfterMs !== undefined,
+          retryAfterMs: status?.retryAfterMs,
+        });
+      },
+    );
   });
 }
 

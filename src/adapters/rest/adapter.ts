@@ -23,7 +23,7 @@ import { decodeJsonRows } from './decode-json';
 import { inferColumns } from './infer';
 
 /** A body format: what columns its rows need, and its rows as a record batch. Both throw IngestError `invalid_argument`. */
-export interface RowFormat {
+interface RowFormat {
   infer(body: Uint8Array, known: TableSchema | undefined): InferredColumns;
   decode(body: Uint8Array, schema: TableSchema, context: { arrivalNs: bigint }): DecodedRequest;
 }
@@ -92,7 +92,9 @@ export class RestAdapter implements HttpAdapter {
       const limitBytes = this.options.bodyBytesMax ?? LIMITS.requestBytesMax;
       return await withBody(exchange, this.options.ingest, limitBytes, async (received) => {
         this.metrics.received(received.wireBytes);
-        const decoded = received.body.length === 0 ? NO_ROWS : await this.decode(table, format, received.body);
+        // No bytes are no JSON rows; an Arrow stream has a schema at least.
+        const nothing = received.body.length === 0 && format !== ARROW_ROWS;
+        const decoded = nothing ? NO_ROWS : await this.decode(table, format, received.body);
         const receipt = await this.store(decoded, ack);
         if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) this.metrics.refused(decoded);
         else this.metrics.acknowledged(decoded, received.receivedAtMs);
