@@ -13,7 +13,7 @@
 import { type Data, DataType, Int32, makeData, Uint64 } from 'apache-arrow';
 import { arrowType, typeText } from '../../columnar/arrow-type';
 import { mapData } from '../../columnar/attributes';
-import { dictionaryData } from '../../columnar/builders';
+import { dictionaryData } from '../../columnar/nested-builders';
 import { concatRows, expandDictionary, internAll } from '../../columnar/concat';
 import { Interner } from '../../columnar/interner';
 import { encodeIpc } from '../../columnar/ipc';

@@ -29,8 +29,16 @@ export interface BatchStore {
 /** Tokens tried in one call before the store is given time: each was answered with success and brought no row. */
 const TOKENS_MAX = 3;
 
+/** Tokens of one batch that are useless: the store takes them for done and has no rows. Kept from call to call. */
+export interface DeadTokens {
+  count: number;
+}
+
 /** Resolves when all rows are there once. Throws SinkError or StoreError; then the next call needs `mayHaveRun`. */
-export async function deliverOnce(store: BatchStore, batch: { rows: number; mayHaveRun: boolean }): Promise<void> {
+export async function deliverOnce(
+  store: BatchStore,
+  batch: { rows: number; mayHaveRun: boolean; dead: DeadTokens },
+): Promise<void> {
   if (!batch.mayHaveRun) {
     const failure = await attemptInsert(store, 0);
     if (failure === undefined) return;
@@ -40,11 +48,12 @@ export async function deliverOnce(store: BatchStore, batch: { rows: number; mayH
   } else if (await isStored(store, batch.rows)) {
     return;
   }
-  for (let attempt = 0; attempt < TOKENS_MAX; attempt++) {
-    const failure = await attemptInsert(store, attempt);
+  for (let tried = 0; tried < TOKENS_MAX; tried++) {
+    const failure = await attemptInsert(store, batch.dead.count);
     if (failure?.kind === 'schema') await store.repair();
     if (await isStored(store, batch.rows)) return;
     if (failure !== undefined) throw failure;
+    batch.dead.count++;
   }
   throw new SinkError('retry', `clickhouse reported ${TOKENS_MAX} successes but holds no row of the batch`);
 }

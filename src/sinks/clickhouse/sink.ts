@@ -9,7 +9,7 @@ import { BATCH_HI, BATCH_LO, createDatabase, type DdlOptions, partitionExpressio
 import { type EncodedWrite, encodeArrow } from './encode-arrow';
 import { StoreError, toSinkError } from './errors';
 import { type Location, parseLocation } from './location';
-import { type BatchStore, deliverOnce } from './recipe';
+import { type BatchStore, type DeadTokens, deliverOnce } from './recipe';
 import { insertSettings, parseVersion, type ServerVersion } from './server';
 import { identifier, literal, qualified } from './sql';
 import { Tables } from './tables';
@@ -32,6 +32,8 @@ const CONNECTIONS_MAX = 10;
 const SETTLE_PAUSE_MS = { first: 20, max: 500 };
 
 export class ClickHouseSink implements Sink {
+  /** By batch, for those not delivered yet: as many as delivery has parts under way. */
+  private readonly deadTokens = new Map<string, DeadTokens>();
   readonly tier = 'cold';
   readonly partitioning = 'day';
   private readonly location: Location;
@@ -85,7 +87,11 @@ export class ClickHouseSink implements Sink {
     await attempt(async () => {
       if (this.version === undefined) await this.start();
       await this.tables.ensure(write.schema);
-      await deliverOnce(this.batchStore(write, this.version!), { rows: numRows, mayHaveRun: write.mayHaveRun });
+      const key = tokenPrefix(write.id);
+      const dead = this.deadTokens.get(key) ?? { count: 0 };
+      this.deadTokens.set(key, dead);
+      await deliverOnce(this.batchStore(write, this.version!), { rows: numRows, mayHaveRun: write.mayHaveRun, dead });
+      this.deadTokens.delete(key);
     });
   }
 
