@@ -67,6 +67,7 @@ check: node_modules/.ready ## Format, lint, types, layering, dead code, interfac
 	@$(BIN)/depcruise src test bench
 	@$(BIN)/knip
 	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against proto/thermocline.binpb
 	@$(JEST) test/unit
 
 clean: ## Remove build output (keeps ./data)
