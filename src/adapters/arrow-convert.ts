@@ -5,7 +5,7 @@
  */
 import { type Data, Field, List, makeData, Struct, Uint8, Utf8 } from 'apache-arrow';
 import { mapData } from '../columnar/attributes';
-import { utf8Builder } from '../columnar/builders';
+import { utf8Builder } from '../columnar/bytes-builder';
 import { expandDictionary } from '../columnar/concat';
 import type { ForeignField } from '../columnar/foreign-schema';
 import { halvesOf, positionOf, viewColumn } from '../columnar/read';

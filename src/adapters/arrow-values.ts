@@ -2,16 +2,14 @@
 import type { Data } from 'apache-arrow';
 import {
   BoolBuilder,
-  type BytesBuilder,
-  binaryBuilder,
   type ColumnBuilder,
   type Int64Builder,
   int64Builder,
   NumberBuilder,
   timestampBuilder,
   uint64Builder,
-  utf8Builder,
 } from '../columnar/builders';
+import { type BytesBuilder, binaryBuilder, utf8Builder } from '../columnar/bytes-builder';
 import type { ForeignField, TimeUnit } from '../columnar/foreign-schema';
 import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';

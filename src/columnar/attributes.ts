@@ -1,10 +1,16 @@
-import { type Data, type DataType, Field, Int32, Map_, makeData, Struct, Uint8, Utf8 } from 'apache-arrow';
-import { type ColumnBuilder, capacityFor, dictionaryData, utf8Builder } from './builders';
+import { type Data, type DataType, Dictionary, Field, Int32, Map_, Struct, Uint8, Utf8 } from 'apache-arrow';
+import { type ColumnBuilder, capacityFor } from './builders';
+import { utf8Builder } from './bytes-builder';
 import { Interner } from './interner';
+import { dictionaryData } from './nested-builders';
+import { dataOf, type Keep, keepOwn } from './slab';
+
+const INT32 = new Int32();
+const UINT8 = new Uint8();
 
 /** The value of an attribute: its AnyValue field number and its text (see core/table-schema.ts). */
 const VALUE_TYPE = new Struct<{ kind: Uint8; text: Utf8 }>([
-  new Field('kind', new Uint8(), false),
+  new Field('kind', UINT8, false),
   new Field('text', new Utf8(), false),
 ]);
 
@@ -21,6 +27,7 @@ export class AttributesBuilder implements ColumnBuilder {
   /** Text of the values; write the value's bytes here, `endEntry` closes it. */
   readonly text = utf8Builder(64, 1024);
   readonly keys: Interner;
+  private readonly types = attributesTypes();
   private entries = 0;
   private offsets: Int32Array;
   private keyIds = new Int32Array(64);
@@ -135,37 +142,51 @@ export class AttributesBuilder implements ColumnBuilder {
     this.entries = first + kept;
   }
 
-  finish(): Data {
-    const keyIds = makeData({ type: new Int32(), length: this.entries, data: this.keyIds.subarray(0, this.entries) });
-    const key = dictionaryData(keyIds, this.keys.values.finish());
-    const value = makeData({
-      type: VALUE_TYPE,
-      length: this.entries,
-      nullCount: 0,
-      children: [
-        makeData({ type: new Uint8(), length: this.entries, data: this.kinds.subarray(0, this.entries) }),
-        this.text.finish(),
-      ],
-    });
-    return mapData(this.length, this.offsets.subarray(0, this.length + 1), key, value);
+  finish(keep: Keep = keepOwn): Data {
+    const { entries } = this;
+    const keyIds = dataOf({ type: INT32, length: entries, values: keep(this.keyIds.subarray(0, entries)) });
+    const kinds = dataOf({ type: UINT8, length: entries, values: keep(this.kinds.subarray(0, entries)) });
+    const key = dictionaryData(keyIds, this.keys.values.finish(keep), this.types.key);
+    const value = dataOf({ type: VALUE_TYPE, length: entries, children: [kinds, this.text.finish(keep)] });
+    const child = dataOf({ type: this.types.entry, length: entries, children: [key, value] });
+    const offsets = keep(this.offsets.subarray(0, this.length + 1));
+    return dataOf({ type: this.types.map, length: this.length, offsets, children: [child] });
+  }
+
+  reset(): void {
+    this.length = 0;
+    this.entries = 0;
+    this.repeated = false;
+    this.text.reset();
+    this.keys.reset();
+    this.lastSeen.fill(0);
+    this.stamp = 1;
   }
 }
 
+/** The types of one column: the dictionary of its keys has an id of its own. */
+interface AttributesTypes {
+  readonly key: Dictionary;
+  readonly entry: Struct;
+  readonly map: Map_;
+}
+
+function attributesTypes(): AttributesTypes {
+  const key = new Dictionary(new Utf8(), INT32);
+  const entry = new Struct([new Field('key', key, false), new Field('value', VALUE_TYPE, false)]);
+  return { key, entry, map: mapType(entry) };
+}
+
+const mapType = (entry: Struct): Map_ => new Map_(new Field('entries', entry, false) as never, false);
+
 /** The attributes type with plain keys. */
-export const ATTRIBUTES_TYPE: DataType = new Map_(
-  new Field('entries', new Struct([new Field('key', new Utf8(), false), new Field('value', VALUE_TYPE, false)]), false) as never,
-  false,
+export const ATTRIBUTES_TYPE: DataType = mapType(
+  new Struct([new Field('key', new Utf8(), false), new Field('value', VALUE_TYPE, false)]),
 );
 
 /** Map data over key and value columns that are laid out entry by entry. */
-export function mapData(length: number, valueOffsets: Int32Array, key: Data, value: Data): Data {
-  const entryType = new Struct([new Field('key', key.type, false), new Field('value', value.type, value.nullCount > 0)]);
-  const child = makeData({ type: entryType, length: key.length, nullCount: 0, children: [key, value] });
-  return makeData({
-    type: new Map_(new Field('entries', entryType, false) as never, false),
-    length,
-    nullCount: 0,
-    valueOffsets,
-    child: child as never,
-  });
+export function mapData(length: number, offsets: Int32Array, key: Data, value: Data): Data {
+  const entry = new Struct([new Field('key', key.type, false), new Field('value', value.type, value.nullCount > 0)]);
+  const child = dataOf({ type: entry, length: key.length, children: [key, value] });
+  return dataOf({ type: mapType(entry), length, offsets, children: [child] });
 }

@@ -1,39 +1,36 @@
 /**
  * Growable typed buffers that become Arrow data without Arrow's own builders (146 times slower, measured).
- * A builder is used once: append values, call `finish()`, throw it away; the Arrow data views its buffers.
+ * Append values, call `finish`; the Arrow data views the builder's buffers, which is then thrown away. Or let `finish` copy them
+ * into a slab, `reset` the builder and use it again.
  * Nothing here makes an object or a string per value. Validity bitmaps exist only in columns that have a null.
  */
-import { isAscii, isUtf8 } from 'node:buffer';
 import {
-  Binary,
   Bool,
   type Data,
   type DataType,
   DateDay,
-  Dictionary,
-  Field,
   Float32,
   Float64,
   Int16,
   Int32,
   Int64,
-  List,
-  makeData,
   TimestampNanosecond,
   Uint8,
   Uint32,
   Uint64,
-  Utf8,
-  Vector,
 } from 'apache-arrow';
 import { LIMITS } from '../core/limits';
+import { dataOf, type Keep, keepOwn } from './slab';
 
 /** A column under construction. */
 export interface ColumnBuilder {
   readonly length: number;
   readonly nullCount: number;
   appendNull(): void;
-  finish(): Data;
+  /** `keep` is `keepOwn` unless the builder is used again. */
+  finish(keep?: Keep): Data;
+  /** Empties the builder, to be used again after `finish` has copied its buffers. */
+  reset(): void;
 }
 
 /** Capacity for at least `needed` elements: doubles, so that appending stays linear. */
@@ -77,23 +74,37 @@ export class Validity {
     this.nullCount++;
   }
 
-  /** The bitmap for `length` rows, or undefined when no row is null. */
-  finish(length: number): Uint8Array | undefined {
-    if (this.bits === undefined) return undefined;
-    const bytes = (length + 7) >> 3;
-    if (this.bits.length < bytes) {
-      const grown = new Uint8Array(bytes).fill(0xff);
-      grown.set(this.bits);
-      return grown;
+  /** Marks the rows [from, to) null. */
+  setNulls(from: number, to: number): void {
+    let row = from;
+    while (row < to && (row & 7) !== 0) this.setNull(row++);
+    const bytes = (to - row) >> 3;
+    if (bytes > 0) {
+      this.setNull(row + bytes * 8 - 1);
+      this.bits!.fill(0, row >> 3, (row >> 3) + bytes);
+      this.nullCount += bytes * 8 - 1;
+      row += bytes * 8;
     }
-    return this.bits.subarray(0, bytes);
+    while (row < to) this.setNull(row++);
   }
-}
 
-/** Data properties for makeData that are there only when a column has nulls. */
-export function nulls(validity: Validity, length: number): { nullCount: number; nullBitmap?: Uint8Array } {
-  const nullBitmap = validity.finish(length);
-  return nullBitmap === undefined ? { nullCount: 0 } : { nullCount: validity.nullCount, nullBitmap };
+  /** Null count and bitmap of `length` rows; no bitmap when no row is null. */
+  finish(length: number, keep: Keep = keepOwn): { nullCount: number; nullBitmap?: Uint8Array } {
+    if (this.nullCount === 0) return { nullCount: 0 };
+    const bytes = (length + 7) >> 3;
+    let bits = this.bits!;
+    if (bits.length < bytes) {
+      bits = new Uint8Array(bytes).fill(0xff);
+      bits.set(this.bits!);
+    }
+    return { nullCount: this.nullCount, nullBitmap: keep(bits.subarray(0, bytes)) };
+  }
+
+  /** Makes all rows valid again, of which there were `length`. */
+  reset(length: number): void {
+    if (this.nullCount > 0) this.bits!.fill(0xff, 0, (length + 7) >> 3);
+    this.nullCount = 0;
+  }
 }
 
 /** int64, uint64 and timestamps as pairs of 32-bit halves, little endian: exact without a BigInt per value. */
@@ -137,27 +148,43 @@ export class Int64Builder implements ColumnBuilder {
 
   private grow(): void {
     if (this.halves.byteLength * 2 > LIMITS.walFrameBytesMax) throw new ColumnFullError();
-    const grown = new Uint32Array(capacityFor(this.halves.length, this.length * 2 + 2));
+    const grown = new Uint32Array(Math.max(this.halves.length * 2, 16));
     grown.set(this.halves);
     this.halves = grown;
   }
 
-  finish(): Data {
-    const { buffer } = this.halves;
-    const data =
-      this.type instanceof Uint64 ? new BigUint64Array(buffer, 0, this.length) : new BigInt64Array(buffer, 0, this.length);
-    return makeData({
-      type: this.type as Int64,
-      length: this.length,
-      data: data as BigInt64Array,
-      ...nulls(this.validity, this.length),
-    });
+  /** Appends nulls until there are `length` values. */
+  padNulls(length: number): void {
+    if (this.length >= length) return;
+    this.validity.setNulls(this.length, length);
+    while (length * 2 > this.halves.length) this.grow();
+    this.halves.fill(0, this.length * 2, length * 2);
+    this.length = length;
+  }
+
+  finish(keep: Keep = keepOwn): Data {
+    const halves = keep(this.halves.subarray(0, this.length * 2));
+    const { buffer, byteOffset } = halves;
+    const values =
+      this.type instanceof Uint64
+        ? new BigUint64Array(buffer, byteOffset, this.length)
+        : new BigInt64Array(buffer, byteOffset, this.length);
+    return dataOf({ type: this.type, length: this.length, values, ...this.validity.finish(this.length, keep) });
+  }
+
+  reset(): void {
+    this.validity.reset(this.length);
+    this.length = 0;
   }
 }
 
-export const timestampBuilder = (capacity?: number): Int64Builder => new Int64Builder(new TimestampNanosecond('UTC'), capacity);
-export const int64Builder = (capacity?: number): Int64Builder => new Int64Builder(new Int64(), capacity);
-export const uint64Builder = (capacity?: number): Int64Builder => new Int64Builder(new Uint64(), capacity);
+const TIMESTAMP = new TimestampNanosecond('UTC');
+const INT64 = new Int64();
+const UINT64 = new Uint64();
+
+export const timestampBuilder = (capacity?: number): Int64Builder => new Int64Builder(TIMESTAMP, capacity);
+export const int64Builder = (capacity?: number): Int64Builder => new Int64Builder(INT64, capacity);
+export const uint64Builder = (capacity?: number): Int64Builder => new Int64Builder(UINT64, capacity);
 
 type NumberArray = Float64Array | Float32Array | Int32Array | Uint32Array | Int16Array | Uint8Array;
 
@@ -241,20 +268,32 @@ export class NumberBuilder<A extends NumberArray> implements ColumnBuilder {
   }
 
   appendNulls(count: number): void {
-    for (let i = 0; i < count; i++) this.validity.setNull(this.length + i);
+    this.validity.setNulls(this.length, this.length + count);
     this.appendRun(0, count);
   }
 
-  finish(): Data {
-    const data = this.values.subarray(0, this.length);
-    return makeData({
-      type: this.type as Float64,
-      length: this.length,
-      data: data as Float64Array,
-      ...nulls(this.validity, this.length),
-    });
+  /** Appends nulls until there are `length` values. */
+  padNulls(length: number): void {
+    if (this.length < length) this.appendNulls(length - this.length);
+  }
+
+  /** Appends zeros until there are `length` values. */
+  padZeros(length: number): void {
+    if (this.length < length) this.appendRun(0, length - this.length);
+  }
+
+  finish(keep: Keep = keepOwn): Data {
+    const values = keep(this.values.subarray(0, this.length));
+    return dataOf({ type: this.type, length: this.length, values, ...this.validity.finish(this.length, keep) });
+  }
+
+  reset(): void {
+    this.validity.reset(this.length);
+    this.length = 0;
   }
 }
+
+const BOOL = new Bool();
 
 export class BoolBuilder implements ColumnBuilder {
   length = 0;
@@ -277,270 +316,14 @@ export class BoolBuilder implements ColumnBuilder {
     this.append(false);
   }
 
-  finish(): Data {
-    const data = this.bits.subarray(0, (this.length + 7) >> 3);
-    return makeData({ type: new Bool(), length: this.length, data, ...nulls(this.validity, this.length) });
-  }
-}
-
-/** Below this length a byte loop beats `set(subarray)` (measured within 7 % for 16 to 64). */
-const COPY_LOOP_MAX = 40;
-
-const ASCII = { minus: 45, zero: 48 };
-
-/**
- * Variable-length bytes: Utf8 or Binary. A value is written in one go (`append`, `appendString`) or piece by piece
- * (`write*`, then `endValue`).
- */
-export class BytesBuilder implements ColumnBuilder {
-  length = 0;
-  readonly validity = new Validity();
-  /** Bytes of all values so far, and of the value being written. */
-  used = 0;
-  bytes: Uint8Array<ArrayBuffer>;
-  private offsets: Int32Array;
-
-  constructor(
-    private readonly type: Utf8 | Binary = new Utf8(),
-    capacity = 16,
-    bytesCapacity = 256,
-  ) {
-    this.bytes = new Uint8Array(bytesCapacity);
-    this.offsets = new Int32Array(capacity + 1);
+  finish(keep: Keep = keepOwn): Data {
+    const values = keep(this.bits.subarray(0, (this.length + 7) >> 3));
+    return dataOf({ type: BOOL, length: this.length, values, ...this.validity.finish(this.length, keep) });
   }
 
-  /** Makes room for `count` more bytes and gives the position to write them at; add what was written to `used`. */
-  reserve(count: number): number {
-    const needed = this.used + count;
-    if (needed > this.bytes.length) this.bytes = growBytes(this.bytes, needed);
-    return this.used;
+  reset(): void {
+    this.bits.fill(0, 0, (this.length + 7) >> 3);
+    this.validity.reset(this.length);
+    this.length = 0;
   }
-
-  write(source: Uint8Array, start: number, end: number): void {
-    const count = end - start;
-    let at = this.reserve(count);
-    if (count <= COPY_LOOP_MAX) {
-      const { bytes } = this;
-      for (let i = start; i < end; i++) bytes[at++] = source[i]!;
-    } else {
-      this.bytes.set(source.subarray(start, end), at);
-    }
-    this.used += count;
-  }
-
-  writeByte(byte: number): void {
-    const at = this.reserve(1);
-    this.bytes[at] = byte;
-    this.used++;
-  }
-
-  /** Writes the UTF-8 form of a string; lone surrogates become U+FFFD. */
-  writeString(text: string): void {
-    const at = this.reserve(text.length * 3);
-    this.used += ENCODER.encodeInto(text, this.bytes.subarray(at)).written;
-  }
-
-  /** Writes a whole number as decimal digits. `value` must be a safe integer. */
-  writeInteger(value: number): void {
-    let at = this.reserve(20);
-    const { bytes } = this;
-    let rest = value;
-    if (rest < 0) {
-      bytes[at++] = ASCII.minus;
-      rest = -rest;
-    }
-    let digits = 1;
-    for (let bound = 10; digits < 17 && rest >= bound; bound *= 10) digits++;
-    const end = at + digits;
-    for (let i = end - 1; i >= at; i--) {
-      const next = Math.floor(rest / 10);
-      bytes[i] = ASCII.zero + (rest - next * 10);
-      rest = next;
-    }
-    this.used = end;
-  }
-
-  endValue(): void {
-    if (this.length + 2 > this.offsets.length) {
-      const grown = new Int32Array(capacityFor(this.offsets.length, this.length + 2));
-      grown.set(this.offsets);
-      this.offsets = grown;
-    }
-    this.offsets[++this.length] = this.used;
-  }
-
-  append(source: Uint8Array, start: number, end: number): void {
-    this.write(source, start, end);
-    this.endValue();
-  }
-
-  /** A view of a finished value. */
-  valueAt(index: number): Uint8Array {
-    return this.bytes.subarray(this.offsets[index], this.offsets[index + 1]);
-  }
-
-  /** Forgets the values from `length` on, and what was written of the next one. */
-  truncate(length: number): void {
-    this.length = length;
-    this.used = this.offsets[length]!;
-  }
-
-  /** Replaces the values from `first` on by those of them whose positions are given. */
-  rearrange(first: number, positions: Int32Array): void {
-    const offsets = this.offsets.slice(first, this.length + 1);
-    const bytes = this.bytes.slice(offsets[0], this.used);
-    this.truncate(first);
-    for (const position of positions) {
-      this.append(bytes, offsets[position - first] - offsets[0], offsets[position - first + 1] - offsets[0]);
-    }
-  }
-
-  /** Is every value valid UTF-8 by itself? One check of all bytes, and no value may start inside a character. */
-  isUtf8(): boolean {
-    const all = this.bytes.subarray(0, this.used);
-    if (isAscii(all)) return true;
-    if (!isUtf8(all)) return false;
-    for (let i = 1; i < this.length; i++) if ((all[this.offsets[i]] & 0xc0) === 0x80) return false;
-    return true;
-  }
-
-  appendString(text: string): void {
-    this.writeString(text);
-    this.endValue();
-  }
-
-  get nullCount(): number {
-    return this.validity.nullCount;
-  }
-
-  appendNull(): void {
-    this.validity.setNull(this.length);
-    this.endValue();
-  }
-
-  finish(): Data {
-    return makeData({
-      type: this.type as Utf8,
-      length: this.length,
-      valueOffsets: this.offsets.subarray(0, this.length + 1),
-      data: this.bytes.subarray(0, this.used),
-      ...nulls(this.validity, this.length),
-    });
-  }
-}
-
-const ENCODER = new TextEncoder();
-
-export const utf8Builder = (capacity?: number, bytesCapacity?: number): BytesBuilder =>
-  new BytesBuilder(new Utf8(), capacity, bytesCapacity);
-export const binaryBuilder = (capacity?: number): BytesBuilder => new BytesBuilder(new Binary(), capacity);
-
-/** A column whose last values can be taken back. */
-interface TruncatableBuilder extends ColumnBuilder {
-  truncate(length: number): void;
-}
-
-/** Lists of one element type: append elements to `items`, then `endRow`; or `dropRow` to forget them. */
-export class ListBuilder<B extends TruncatableBuilder> implements ColumnBuilder {
-  length = 0;
-  readonly validity = new Validity();
-  private offsets: Int32Array;
-
-  constructor(
-    readonly items: B,
-    capacity = 16,
-  ) {
-    this.offsets = new Int32Array(capacity + 1);
-  }
-
-  endRow(): void {
-    if (this.length + 2 > this.offsets.length) {
-      const grown = new Int32Array(capacityFor(this.offsets.length, this.length + 2));
-      grown.set(this.offsets);
-      this.offsets = grown;
-    }
-    this.offsets[++this.length] = this.items.length;
-  }
-
-  dropRow(): void {
-    this.items.truncate(this.offsets[this.length]);
-  }
-
-  /** Elements of the open row so far. */
-  get openItems(): number {
-    return this.items.length - this.offsets[this.length];
-  }
-
-  get nullCount(): number {
-    return this.validity.nullCount;
-  }
-
-  appendNull(): void {
-    this.validity.setNull(this.length);
-    this.endRow();
-  }
-
-  finish(): Data {
-    const child = this.items.finish();
-    return makeData({
-      type: new List(new Field('item', child.type, true)),
-      length: this.length,
-      valueOffsets: this.offsets.subarray(0, this.length + 1),
-      child,
-      ...nulls(this.validity, this.length),
-    });
-  }
-}
-
-/** A dictionary-encoded column: `values` holds the distinct values, `append` takes the position of one. */
-export class DictionaryBuilder<B extends ColumnBuilder> implements ColumnBuilder {
-  private readonly indexes: NumberBuilder<Int32Array>;
-
-  constructor(
-    readonly values: B,
-    capacity = 16,
-  ) {
-    this.indexes = NumberBuilder.int32(capacity);
-  }
-
-  get length(): number {
-    return this.indexes.length;
-  }
-
-  get nullCount(): number {
-    return this.indexes.nullCount;
-  }
-
-  append(index: number): void {
-    this.indexes.append(index);
-  }
-
-  /** Appends the same value `count` times. */
-  appendRun(index: number, count: number): void {
-    this.indexes.appendRun(index, count);
-  }
-
-  appendNulls(count: number): void {
-    this.indexes.appendNulls(count);
-  }
-
-  appendNull(): void {
-    this.indexes.appendNull();
-  }
-
-  finish(): Data {
-    return dictionaryData(this.indexes.finish(), this.values.finish());
-  }
-}
-
-/** Wraps int32 indexes and their values as dictionary-encoded Arrow data. Ids are given when the batch is put together. */
-export function dictionaryData(indexes: Data, values: Data): Data {
-  return makeData({
-    type: new Dictionary(values.type, new Int32()),
-    length: indexes.length,
-    nullCount: indexes.nullCount,
-    ...(indexes.nullCount > 0 ? { nullBitmap: indexes.nullBitmap } : {}),
-    data: indexes.values as Int32Array,
-    dictionary: new Vector([values]),
-  });
 }

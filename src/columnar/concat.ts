@@ -5,8 +5,8 @@
  */
 import { type Data, DataType, type Dictionary, Field, makeData, type RecordBatch, Struct } from 'apache-arrow';
 import { mapData } from './attributes';
-import { dictionaryData } from './builders';
 import { Interner } from './interner';
+import { dictionaryData } from './nested-builders';
 import { dictionaryValues, viewColumn } from './read';
 import { columnData, recordBatch } from './record-batch';
 

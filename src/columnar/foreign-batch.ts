@@ -37,9 +37,9 @@ import {
 } from 'apache-arrow';
 import { LIMITS } from '../core/limits';
 import { mapData } from './attributes';
-import { dictionaryData } from './builders';
 import { corrupt } from './foreign-error';
 import type { ForeignDictionary, ForeignField } from './foreign-schema';
+import { dictionaryData } from './nested-builders';
 
 /** Nodes and buffers of a batch, in the order of the flattened schema. */
 export interface BatchSource {

@@ -1,5 +1,8 @@
-import { type Data, makeData, Utf8 } from 'apache-arrow';
-import { type ColumnBuilder, capacityFor, nulls, Validity } from './builders';
+import { type Data, Utf8 } from 'apache-arrow';
+import { type ColumnBuilder, capacityFor, Validity } from './builders';
+import { dataOf, type Keep, keepOwn } from './slab';
+
+const UTF8 = new Utf8();
 
 /** Byte -> its two lower-case hex digits as they lie in memory (little endian). */
 export const HEX_PAIRS = Uint16Array.from({ length: 256 }, (_, byte) => {
@@ -43,22 +46,40 @@ export class HexBuilder implements ColumnBuilder {
     this.endValue();
   }
 
+  /** Appends nulls until there are `length` values. */
+  padNulls(length: number): void {
+    if (this.length >= length) return;
+    this.validity.setNulls(this.length, length);
+    this.growOffsets(length);
+    this.offsets.fill(this.used * 2, this.length + 1, length + 1);
+    this.length = length;
+  }
+
   private endValue(): void {
-    if (this.length + 2 > this.offsets.length) {
-      const grown = new Int32Array(capacityFor(this.offsets.length, this.length + 2));
-      grown.set(this.offsets);
-      this.offsets = grown;
-    }
+    if (this.length + 1 === this.offsets.length) this.growOffsets(this.length + 1);
     this.offsets[++this.length] = this.used * 2;
   }
 
-  finish(): Data {
-    return makeData({
-      type: new Utf8(),
+  private growOffsets(length: number): void {
+    if (length < this.offsets.length) return;
+    const grown = new Int32Array(capacityFor(this.offsets.length, length + 1));
+    grown.set(this.offsets);
+    this.offsets = grown;
+  }
+
+  finish(keep: Keep = keepOwn): Data {
+    return dataOf({
+      type: UTF8,
       length: this.length,
-      valueOffsets: this.offsets.subarray(0, this.length + 1),
-      data: new Uint8Array(this.pairs.buffer, 0, this.used * 2),
-      ...nulls(this.validity, this.length),
+      offsets: keep(this.offsets.subarray(0, this.length + 1)),
+      values: keep(new Uint8Array(this.pairs.buffer, 0, this.used * 2)),
+      ...this.validity.finish(this.length, keep),
     });
+  }
+
+  reset(): void {
+    this.validity.reset(this.length);
+    this.length = 0;
+    this.used = 0;
   }
 }

@@ -1,11 +1,14 @@
-import type { Data } from 'apache-arrow';
-import { type ColumnBuilder, dictionaryData, NumberBuilder } from './builders';
+import { type Data, Dictionary, Int32, Utf8 } from 'apache-arrow';
+import { type ColumnBuilder, NumberBuilder } from './builders';
 import { Interner } from './interner';
+import { dictionaryData } from './nested-builders';
+import { type Keep, keepOwn } from './slab';
 
 /** A column of few distinct strings: Dictionary<Int32, Utf8> over interned bytes. */
 export class InternedBuilder implements ColumnBuilder {
   readonly interner = new Interner();
   private readonly indexes: NumberBuilder<Int32Array>;
+  private readonly type = new Dictionary(new Utf8(), new Int32());
   /** The last value appended: most columns repeat it. */
   private last = -1;
 
@@ -47,7 +50,18 @@ export class InternedBuilder implements ColumnBuilder {
     this.indexes.appendNull();
   }
 
-  finish(): Data {
-    return dictionaryData(this.indexes.finish(), this.interner.values.finish());
+  /** Appends nulls until there are `length` values. */
+  padNulls(length: number): void {
+    this.indexes.padNulls(length);
+  }
+
+  finish(keep: Keep = keepOwn): Data {
+    return dictionaryData(this.indexes.finish(keep), this.interner.values.finish(keep), this.type);
+  }
+
+  reset(): void {
+    this.last = -1;
+    this.indexes.reset();
+    this.interner.reset();
   }
 }

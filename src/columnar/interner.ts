@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { type BytesBuilder, capacityFor, utf8Builder } from './builders';
+import { capacityFor } from './builders';
+import { type BytesBuilder, utf8Builder } from './bytes-builder';
 
 /**
  * Gives equal byte strings the same small number, without making JavaScript strings: an open hash table over the bytes.
@@ -19,8 +20,18 @@ export class Interner {
 
   constructor(private readonly distinctMax = Number.MAX_SAFE_INTEGER) {
     this.values = utf8Builder(32, 512);
-    this.table = new Int32Array(64).fill(-1);
-    this.mask = 63;
+    this.table = new Int32Array(SLOTS).fill(-1);
+    this.mask = SLOTS - 1;
+  }
+
+  /** Forgets all values; their numbers start again from 0. */
+  reset(): void {
+    if (this.table.length > SLOTS_KEPT_MAX) {
+      this.table = new Int32Array(SLOTS).fill(-1);
+      this.mask = SLOTS - 1;
+    } else if (this.remembered > 0) this.table.fill(-1);
+    this.remembered = 0;
+    this.values.reset();
   }
 
   get size(): number {
@@ -92,6 +103,10 @@ function grown(array: Int32Array<ArrayBuffer>, needed: number): Int32Array<Array
   larger.set(array);
   return larger;
 }
+
+/** Slots at first, and the most that are cleared for reuse instead of being given back. */
+const SLOTS = 64;
+const SLOTS_KEPT_MAX = 4_096;
 
 const ENCODER = new TextEncoder();
 

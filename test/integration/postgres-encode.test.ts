@@ -2,7 +2,7 @@ import type { Data, RecordBatch } from 'apache-arrow';
 import * as fc from 'fast-check';
 import { Client } from 'pg';
 import { AttributesBuilder, mapData } from '../../src/columnar/attributes';
-import { utf8Builder } from '../../src/columnar/builders';
+import { utf8Builder } from '../../src/columnar/bytes-builder';
 import { decodeIpc, encodeIpc } from '../../src/columnar/ipc';
 import { recordBatch } from '../../src/columnar/record-batch';
 import type { TableName } from '../../src/core/ids';
@@ -57,7 +57,8 @@ const jsonb = (text: string): string => `${quote(text.replace(/(\\\\)|\\u0000/g,
 const pgArray = (items: readonly string[], type: string): string => `ARRAY[${items.join(',')}]::${type}[]`;
 const timestamp = (ns: bigint): string => {
   const micros = (ns - (((ns % 1000n) + 1000n) % 1000n)) / 1000n;
-  return `(timestamptz 'epoch' + ${micros / 1_000_000n} * interval '1 second' + ${micros % 1_000_000n} * interval '1 microsecond')`;
+  const [seconds, rest] = [micros / 1_000_000n, micros % 1_000_000n];
+  return `(timestamptz 'epoch' + ${seconds} * interval '1 second' + ${rest} * interval '1 microsecond')`;
 };
 
 /** The values as literals, read by PostgreSQL itself: the encoder has no part in them. */

@@ -1,6 +1,8 @@
 import type { Data, RecordBatch } from 'apache-arrow';
 import { AttributesBuilder } from '../../src/columnar/attributes';
-import { dictionaryData, NumberBuilder, timestampBuilder, utf8Builder } from '../../src/columnar/builders';
+import { NumberBuilder, timestampBuilder } from '../../src/columnar/builders';
+import { utf8Builder } from '../../src/columnar/bytes-builder';
+import { dictionaryData } from '../../src/columnar/nested-builders';
 import { recordBatch } from '../../src/columnar/record-batch';
 import { ATTRIBUTE_KIND } from '../../src/core/table-schema';
 

@@ -4,7 +4,7 @@
  * other, which is how protobuf defines merging. Pieces wait as (start, end) pairs on one growing stack: nothing is copied,
  * and the work is proportional to the input, at a depth of at most LIMITS.nestingDepthMax.
  */
-import type { BytesBuilder } from '../../columnar/builders';
+import type { BytesBuilder } from '../../columnar/bytes-builder';
 import { Interner } from '../../columnar/interner';
 import { LIMITS } from '../../core/limits';
 import { ATTRIBUTE_KIND as KIND } from '../../core/table-schema';

@@ -1,4 +1,5 @@
-import { ListBuilder, NumberBuilder, uint64Builder } from '../../columnar/builders';
+import { NumberBuilder, uint64Builder } from '../../columnar/builders';
+import { ListBuilder } from '../../columnar/nested-builders';
 import type { TableBatch } from '../../core/batch';
 import { METRICS_SUMMARIES } from '../../core/builtin-tables';
 import type { ValueReader } from './any-value';

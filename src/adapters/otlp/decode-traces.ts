@@ -1,4 +1,5 @@
-import { int64Builder, NumberBuilder, timestampBuilder, utf8Builder } from '../../columnar/builders';
+import { int64Builder, NumberBuilder, timestampBuilder } from '../../columnar/builders';
+import { utf8Builder } from '../../columnar/bytes-builder';
 import { HexBuilder } from '../../columnar/hex-builder';
 import { InternedBuilder } from '../../columnar/interned';
 import type { DecodedRequest } from '../../core/batch';

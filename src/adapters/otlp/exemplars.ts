@@ -1,5 +1,5 @@
 /** Exemplar (opentelemetry/proto/metrics/v1) as a JSON object: the column `exemplars` of the metric tables. */
-import type { BytesBuilder } from '../../columnar/builders';
+import type { BytesBuilder } from '../../columnar/bytes-builder';
 import type { ValueReader } from './any-value';
 import { jsonText, writeHex, writeInt64, writeJsonDouble, writeText, writeUint64 } from './json-text';
 

@@ -1,4 +1,4 @@
-import { type BytesBuilder, utf8Builder } from '../../columnar/builders';
+import { type BytesBuilder, utf8Builder } from '../../columnar/bytes-builder';
 import { jsonText, writeText, writeUint64 } from './json-text';
 
 const FIRST = jsonText('[');

@@ -3,7 +3,7 @@
  * No JavaScript string is made except for doubles that need more than 15 digits.
  */
 
-import type { BytesBuilder } from '../../columnar/builders';
+import type { BytesBuilder } from '../../columnar/bytes-builder';
 import { HEX_PAIRS } from '../../columnar/hex-builder';
 
 const ascii = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0));

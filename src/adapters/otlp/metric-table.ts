@@ -1,6 +1,7 @@
 import type { AttributesBuilder } from '../../columnar/attributes';
-import { type ColumnBuilder, DictionaryBuilder, NumberBuilder, timestampBuilder } from '../../columnar/builders';
+import { type ColumnBuilder, NumberBuilder, timestampBuilder } from '../../columnar/builders';
 import { InternedBuilder } from '../../columnar/interned';
+import { DictionaryBuilder } from '../../columnar/nested-builders';
 import type { TableBatch } from '../../core/batch';
 import type { TableSchema } from '../../core/table-schema';
 import type { ValueReader } from './any-value';

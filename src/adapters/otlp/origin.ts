@@ -4,8 +4,9 @@
  */
 
 import type { AttributesBuilder } from '../../columnar/attributes';
-import { type BytesBuilder, DictionaryBuilder } from '../../columnar/builders';
+import type { BytesBuilder } from '../../columnar/bytes-builder';
 import { InternedBuilder } from '../../columnar/interned';
+import { DictionaryBuilder } from '../../columnar/nested-builders';
 import { ATTRIBUTE_KIND as KIND } from '../../core/table-schema';
 import type { ValueReader } from './any-value';
 import { AttributeColumn } from './attribute-column';

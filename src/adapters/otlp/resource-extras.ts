@@ -1,4 +1,4 @@
-import type { BytesBuilder } from '../../columnar/builders';
+import type { BytesBuilder } from '../../columnar/bytes-builder';
 import type { Wire } from '../wire';
 import type { Range } from './envelope';
 import { jsonText, writeJsonString, writeText, writeUint64 } from './json-text';

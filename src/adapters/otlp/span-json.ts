@@ -1,5 +1,5 @@
 /** Span.Event and Span.Link (opentelemetry/proto/trace/v1) as JSON objects: the columns `events` and `links` of `traces_spans`. */
-import type { BytesBuilder } from '../../columnar/builders';
+import type { BytesBuilder } from '../../columnar/bytes-builder';
 import type { ValueReader } from './any-value';
 import { writeDroppedCount } from './json-list';
 import { jsonText, writeHex, writeJsonString, writeText, writeUint64 } from './json-text';

@@ -1,6 +1,8 @@
 import { AttributesBuilder } from '../../columnar/attributes';
-import { BytesBuilder, type ColumnBuilder, ColumnFullError, DictionaryBuilder } from '../../columnar/builders';
+import { type ColumnBuilder, ColumnFullError } from '../../columnar/builders';
+import { BytesBuilder } from '../../columnar/bytes-builder';
 import { InternedBuilder } from '../../columnar/interned';
+import { DictionaryBuilder } from '../../columnar/nested-builders';
 import { recordBatch } from '../../columnar/record-batch';
 import type { TableBatch } from '../../core/batch';
 import { IngestError } from '../../core/errors';

@@ -5,7 +5,8 @@
  */
 import type { Data } from 'apache-arrow';
 import type { AttributesBuilder } from '../../columnar/attributes';
-import type { BoolBuilder, BytesBuilder, ColumnBuilder, Int64Builder } from '../../columnar/builders';
+import type { BoolBuilder, ColumnBuilder, Int64Builder } from '../../columnar/builders';
+import type { BytesBuilder } from '../../columnar/bytes-builder';
 import type { ColumnSchema, ColumnType } from '../../core/table-schema';
 import { decodeBase64 } from '../base64';
 import { type CellProblem, mismatch, outOfRange, timeProblem } from '../cell-problem';

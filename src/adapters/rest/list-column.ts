@@ -1,10 +1,6 @@
-import {
-  type BytesBuilder,
-  type ColumnBuilder,
-  type Int64Builder,
-  ListBuilder,
-  type NumberBuilder,
-} from '../../columnar/builders';
+import type { ColumnBuilder, Int64Builder, NumberBuilder } from '../../columnar/builders';
+import type { BytesBuilder } from '../../columnar/bytes-builder';
+import { ListBuilder } from '../../columnar/nested-builders';
 import type { ColumnSchema } from '../../core/table-schema';
 import { type CellProblem, mismatch, outOfRange } from '../cell-problem';
 import { type Int64Halves, namedDouble, parseDouble } from '../json-number';

@@ -1,13 +1,6 @@
 import { AttributesBuilder } from '../../columnar/attributes';
-import {
-  BoolBuilder,
-  binaryBuilder,
-  int64Builder,
-  NumberBuilder,
-  timestampBuilder,
-  uint64Builder,
-  utf8Builder,
-} from '../../columnar/builders';
+import { BoolBuilder, int64Builder, NumberBuilder, timestampBuilder, uint64Builder } from '../../columnar/builders';
+import { binaryBuilder, utf8Builder } from '../../columnar/bytes-builder';
 import { InternedBuilder } from '../../columnar/interned';
 import type { ColumnSchema, ColumnType } from '../../core/table-schema';
 import {

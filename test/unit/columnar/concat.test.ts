@@ -4,16 +4,15 @@ import { AttributesBuilder } from '../../../src/columnar/attributes';
 import {
   BoolBuilder,
   type ColumnBuilder,
-  DictionaryBuilder,
   int64Builder,
-  ListBuilder,
   NumberBuilder,
   timestampBuilder,
   uint64Builder,
-  utf8Builder,
 } from '../../../src/columnar/builders';
+import { utf8Builder } from '../../../src/columnar/bytes-builder';
 import { concatRows, wholeBatch } from '../../../src/columnar/concat';
 import { decodeIpc, encodeIpc } from '../../../src/columnar/ipc';
+import { DictionaryBuilder, ListBuilder } from '../../../src/columnar/nested-builders';
 import { runsByDay } from '../../../src/columnar/partition';
 import { recordBatch } from '../../../src/columnar/record-batch';
 

@@ -1,15 +1,9 @@
 import { tableFromIPC } from '@uwdata/flechette';
 import { AttributesBuilder } from '../../../src/columnar/attributes';
-import {
-  BoolBuilder,
-  DictionaryBuilder,
-  int64Builder,
-  ListBuilder,
-  NumberBuilder,
-  uint64Builder,
-  utf8Builder,
-} from '../../../src/columnar/builders';
+import { BoolBuilder, int64Builder, NumberBuilder, uint64Builder } from '../../../src/columnar/builders';
+import { utf8Builder } from '../../../src/columnar/bytes-builder';
 import { encodeIpc, joinPieces } from '../../../src/columnar/ipc';
+import { DictionaryBuilder, ListBuilder } from '../../../src/columnar/nested-builders';
 import { recordBatch } from '../../../src/columnar/record-batch';
 
 /** Every kind of column that a batch can have, with `rows` rows (row 1 null where it can be). */

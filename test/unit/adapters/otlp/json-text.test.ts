@@ -8,7 +8,7 @@ import {
   writeJsonString,
   writeUint64,
 } from '../../../../src/adapters/otlp/json-text';
-import { type BytesBuilder, utf8Builder } from '../../../../src/columnar/builders';
+import { type BytesBuilder, utf8Builder } from '../../../../src/columnar/bytes-builder';
 
 function textOf(write: (out: BytesBuilder) => void): string {
   const out = utf8Builder();
