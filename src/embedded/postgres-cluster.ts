@@ -1,6 +1,6 @@
 /**
  * The first start of the embedded PostgreSQL: makes the cluster beside its final place and renames it, so that a crash in between
- * leaves nothing half-made. Two logins, both by SCRAM with random passwords: the superuser, and the owner of the database, which may
+ * leaves nothing half-made. Two logins, by SCRAM with random passwords: the superuser, and the owner of the database, which may
  * make databases and logins that read, and nothing beyond.
  */
 import { spawn } from 'node:child_process';

@@ -169,7 +169,8 @@ test('a table grows by the columns of a newer schema and keeps its rows', async 
 test('the columns that people know of metrics_events come first', async () => {
   await sink.ensureTable(METRICS_EVENTS);
   const columns = await value<string[]>(
-    `SELECT array_agg(column_name || ' ' || data_type ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = 'metrics_events'`,
+    `SELECT array_agg(column_name || ' ' || data_type ORDER BY ordinal_position)
+      FROM information_schema.columns WHERE table_name = 'metrics_events'`,
   );
   expect(columns.slice(0, 7)).toEqual([
     'time timestamp with time zone',
@@ -226,7 +227,7 @@ test('late rows get a partition of their day, exact at its borders', async () =>
   ]);
 });
 
-test('of a write over very many days the newest 64 get partitions, the rows of the others are kept in the default partition', async () => {
+test('of a write over very many days the newest 64 get partitions, the other rows are kept in the default partition', async () => {
   const days = Array.from({ length: 100 }, (_, i) => NOW_NS - BigInt(i + 10) * DAY_NS);
   await sink.write(writeOf(WAL, 1, metricBatch(days)));
   expect(await count('metrics_events')).toBe(100);

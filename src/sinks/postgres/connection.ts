@@ -19,7 +19,7 @@ const LIFETIME_SECONDS = 3_600;
 const DEADLINE_SLACK_MS = 30_000;
 
 /**
- * The server must notice that we are gone, or the transaction of a dead connection would block its own repetition (P1 waits for it).
+ * The server must notice that we are gone, or a dead connection's transaction would block its own repetition (P1 waits).
  * `timezone` makes partition bounds readable, `client_min_messages` keeps "already exists, skipping" off the wire.
  */
 const sessionSettings = (statementTimeoutMs: number): string =>

@@ -83,7 +83,7 @@ export function addColumns(schema: TableSchema, existing: ReadonlyMap<string, st
   return `ALTER TABLE ${quoteIdentifier(schema.table)} ${clauses.join(', ')}`;
 }
 
-/** Columns that are there with a type into which our values do not go; the keys of `existing` are names, the values format_type. */
+/** Columns that are there with a type into which our values do not go. `existing`: name to format_type. */
 export function typeConflicts(schema: TableSchema, existing: ReadonlyMap<string, string>): string[] {
   return pgColumns(schema).flatMap(({ name, type }) => {
     const found = existing.get(name);

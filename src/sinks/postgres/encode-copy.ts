@@ -1,5 +1,5 @@
 /**
- * Rows of a record batch as PostgreSQL's binary COPY format (PostgreSQL manual, COPY, "Binary Format"), straight from typed arrays:
+ * Rows of a record batch as PostgreSQL's binary COPY format (PostgreSQL manual, COPY, "Binary Format"), from typed arrays:
  *
  *   header   "PGCOPY\n\377\r\n\0", int32 flags = 0, int32 extension length = 0
  *   row      int16 number of fields, then each field: int32 length (-1: null) and the value in its type's binary form
@@ -18,7 +18,7 @@ import { byteSource, CopyOutput } from './copy-output';
 import { nanosBelow, putMicros } from './copy-time';
 import { nanosColumn } from './ddl';
 
-/** A chunk is given away when it is at least this long. Larger ones spare the client time, the server does not care (measured). */
+/** A chunk is given away when it is at least this long. Larger ones spare us time, the server does not care. */
 const CHUNK_BYTES = 512 * 1024;
 const HEADER = byteSource(Buffer.from([...Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), 0, 0, 0, 0, 0, 0, 0, 0]));
 const DAYS_1970_TO_2000 = 10_957;
@@ -166,7 +166,7 @@ function nanosWriter(data: Data, out: CopyOutput): FieldWriter {
   return (position, at) => out.putShort(nanosBelow(halves[position * 2], halves[position * 2 + 1] | 0), at);
 }
 
-/** numeric: int16 number of digits, weight of the first, sign, scale, then the digits to base 10000 (PostgreSQL, numeric_recv). */
+/** numeric: int16 number of digits, weight of the first, sign, scale, digits to base 10000 (PostgreSQL, numeric_recv). */
 function numericWriter(data: Data, out: CopyOutput): FieldWriter {
   const halves = halvesOf(data);
   const digits = new Uint16Array(5);

@@ -20,7 +20,7 @@ const FAILURES: Readonly<Record<string, SinkFailure>> = {
 const SCHEMA_CHANGED = new Set(['42P01', '42703', '3F000', '42P10']);
 
 export function failureOf(sqlState: string, hasConstraint = true): SinkFailure {
-  // A row that finds no partition is a check violation without a constraint: the DEFAULT partition is missing, no fault of the row.
+  // A row that finds no partition is a check violation without a constraint: DEFAULT is missing, no fault of the row.
   if (sqlState === '23514' && !hasConstraint) return 'retry';
   return FAILURES[sqlState] ?? FAILURES[sqlState.slice(0, 2)] ?? 'retry';
 }

@@ -12,8 +12,8 @@ export const EVENTS_VIEW = 'observability_events';
 export const EVENTS_TABLES: readonly string[] = SOURCES.map(({ table }) => table);
 
 /**
- * Undefined when none of the tables exists. To be made again when a table grows: `t.*` is what the table has now. The source is a column
- * of the row that becomes JSON, because adding it to finished JSON would cost as much again.
+ * Undefined when none of the tables exists. To be made again when a table grows: `t.*` is what the table has now. The source is a
+ * column of the row that becomes JSON, because adding it to finished JSON would cost as much again.
  */
 export function createEventsView(existing: ReadonlySet<string>): string | undefined {
   const selects = SOURCES.filter(({ table }) => existing.has(table)).map(

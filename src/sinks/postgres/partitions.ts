@@ -1,5 +1,5 @@
 /**
- * Native partitions by UTC day. A day is its number since 1970-01-01. Rows of days without a partition go to the DEFAULT partition;
+ * Native partitions by UTC day. A day is its number since 1970-01-01. Rows of days without a partition go to the DEFAULT one;
  * when their day gets one, they move into it.
  */
 import type { RecordBatch } from 'apache-arrow';
@@ -108,7 +108,7 @@ export const createDefaultPartition = (schema: TableSchema): string =>
     PARTITION OF ${quoteIdentifier(schema.table)} DEFAULT`;
 
 /**
- * Makes the partition of one day and moves the rows of that day out of the DEFAULT partition. The new table is attached rather than
+ * Makes the partition of one day and moves the rows of that day out of the DEFAULT partition. The new table is attached, not
  * created as a partition: that lets other writes and queries of the parent go on. Run it in one transaction.
  */
 export function createPartition(schema: TableSchema, day: number, defaultName: string): string[] {

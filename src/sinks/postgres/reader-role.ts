@@ -4,8 +4,8 @@ import { Client } from 'pg';
 const ROLE = 'thermocline_reader';
 
 /**
- * A login that can read every table and do nothing else, for the SQL API on the embedded PostgreSQL, where the sink's own login owns
- * everything. Its password is new at every start. Gives the URL to connect with.
+ * A login that can read every table and do nothing else, for the SQL API on the embedded PostgreSQL, where the sink's own login
+ * owns everything. Its password is new at every start. Gives the URL to connect with.
  */
 export async function ensureReaderRole(url: string): Promise<string> {
   const password = randomBytes(24).toString('hex');

@@ -23,7 +23,7 @@ export const CREATE_REGISTRY = [
 )`,
 ];
 
-/** Parameters: `registryValues`. A server that knows only an older version leaves the newer row alone; the policy is never touched. */
+/** Parameters: `registryValues`. A server of an older version leaves the newer row alone; the policy is never touched. */
 export const UPSERT_REGISTRY = `INSERT INTO table_registry AS r (table_name, schema, version, tier) VALUES ($1, $2, $3, $4)
   ON CONFLICT (table_name) DO UPDATE SET schema = EXCLUDED.schema, version = EXCLUDED.version, tier = EXCLUDED.tier
   WHERE (r.schema, r.version, r.tier) IS DISTINCT FROM (EXCLUDED.schema, EXCLUDED.version, EXCLUDED.tier)

@@ -47,7 +47,7 @@ const CLAIM = `INSERT INTO _ingest_batches (wal_id, lsn, last_lsn, table_name, r
 
 const CLAIMED = 'SELECT last_lsn FROM _ingest_batches WHERE wal_id = $1 AND lsn = $2 AND table_name = $3';
 
-/** Errors of making a partition after which the rows can as well go to the DEFAULT partition: lock timeout, deadlock, cancelled. */
+/** Errors of making a partition after which the rows can go to the DEFAULT one: lock timeout, deadlock, cancelled. */
 const PARTITION_CAN_WAIT = new Set(['55P03', '40P01', '57014']);
 
 export class PostgresSink implements Sink {

@@ -1,9 +1,9 @@
 /**
  * `time_bucket` for servers without TimescaleDB, with its signatures and its buckets: widths without months count from Monday
  * 2000-01-03, widths of months from January 2000, both in UTC unless a time zone is given; `offset` shifts the borders.
- * Two differences: a `date` takes widths below a day, which TimescaleDB refuses; an `offset` of days on a timestamptz counts days in
- * UTC, not in the time zone of the session, which would make the result depend on it.
- * Plain SQL of one expression, so that PostgreSQL inlines it; not declared STRICT, which would prevent that (null still gives null).
+ * Two differences: a `date` takes widths below a day, which TimescaleDB refuses; an `offset` of days on a timestamptz counts days
+ * in UTC, not in the time zone of the session, which would make the result depend on it.
+ * Plain SQL of one expression, so that PostgreSQL inlines it; not STRICT, which would prevent that (null still gives null).
  */
 
 /** Number of months in an interval; 0 when it is made of days and time only. */
