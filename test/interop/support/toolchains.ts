@@ -1,6 +1,7 @@
 /**
  * Builds what the interop tests run besides Node: the Go Collector and telemetrygen, and a Python environment, under .cache/.
- * A toolchain that the machine lacks is announced loudly, and its tests are skipped; a build that fails is an error.
+ * A toolchain that the machine lacks is announced loudly, and its tests are skipped; to lack both, or a build that fails, is an
+ * error.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -52,6 +53,7 @@ const say = (text: string) => process.stderr.write(`${text}\n`);
 // Jest calls the default export once, before all tests.
 // oxlint-disable-next-line import/no-default-export
 export default function prepare(): void {
+  if (!hasGo() && !hasPython()) throw new Error('neither Go nor Python 3 with venv is installed: there is nothing to run');
   mkdirSync(CACHE, { recursive: true });
   for (const [name, present, build] of [
     ['Go', hasGo, buildGo],
