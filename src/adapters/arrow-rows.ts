@@ -23,9 +23,17 @@ import { aliasesOf, overflowColumn } from './friendly-names';
 import { newNameProblem } from './new-columns';
 import { Rejections } from './row-rejections';
 
-interface Refusal {
+/** Why a row is refused. */
+export interface Refusal {
   readonly problem: CellProblem;
-  readonly column: string;
+  readonly column: string | undefined;
+}
+
+export interface ArrowRowsContext {
+  /** When the request arrived, nanoseconds since 1970: the time of rows that have none. */
+  readonly arrivalNs: bigint;
+  /** Rows of the only batch that are refused already. */
+  readonly refused?: ReadonlyMap<number, Refusal>;
 }
 
 /**
@@ -37,12 +45,12 @@ export function decodeArrowBatches(
   fields: readonly ForeignField[],
   batches: readonly RecordBatch[],
   schema: TableSchema,
-  context: { readonly arrivalNs: bigint },
+  context: ArrowRowsContext,
 ): DecodedRequest {
   const filled = batches.filter((batch) => batch.numRows > 0);
   if (filled.length === 0) return new Rejections().decoded(undefined);
   const joined = concatRows(filled.map(wholeBatch));
-  const refused = new Map<number, Refusal>();
+  const refused = new Map(context.refused);
   const refuse = (row: number, column: string, problem: CellProblem): void => {
     if (!refused.has(row)) refused.set(row, { problem, column });
   };

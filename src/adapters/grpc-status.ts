@@ -1,6 +1,6 @@
 import { Metadata, type ServiceError, type StatusObject } from '@grpc/grpc-js';
 import type { IngestError } from '../core/errors';
-import { encodeStatus, STATUS, statusMessage } from './status';
+import { encodeStatus, STATUS, type StatusDetails, statusMessage } from './status';
 
 const DETAILS_KEY = 'grpc-status-details-bin';
 const ACCEPT_ENCODING_KEY = 'grpc-accept-encoding';
@@ -27,15 +27,15 @@ export class StatusMetadata extends Metadata {
 }
 
 /** The status of a failed call: code, text, and `google.rpc.Status` in `grpc-status-details-bin` (OG5). */
-export function grpcStatus(error: IngestError): StatusObject {
+export function grpcStatus(error: IngestError, more?: StatusDetails): StatusObject {
   const metadata = new StatusMetadata(error);
-  metadata.set(DETAILS_KEY, encodeStatus(error));
+  metadata.set(DETAILS_KEY, encodeStatus(error, more));
   // GR5: a client must be told what it may use instead.
   if (error.code === 'unsupported_encoding') metadata.set(ACCEPT_ENCODING_KEY, 'identity,deflate,gzip');
   return { code: STATUS[error.code].grpc, details: statusMessage(error), metadata };
 }
 
 /** The same as an error for a handler's callback. */
-export function grpcServiceError(error: IngestError): ServiceError {
-  return Object.assign(new Error(error.message), grpcStatus(error));
+export function grpcServiceError(error: IngestError, more?: StatusDetails): ServiceError {
+  return Object.assign(new Error(error.message), grpcStatus(error, more));
 }

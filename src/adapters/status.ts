@@ -57,8 +57,23 @@ export function retryAfterSeconds(error: IngestError): string | undefined {
   return waitMs === undefined ? undefined : String(Math.max(1, Math.ceil(waitMs / 1000)));
 }
 
+/** `google.rpc.BadRequest.FieldViolation`. */
+export interface FieldViolation {
+  readonly field: string;
+  readonly description: string;
+}
+
+/** What a protocol adds to the details of its statuses. */
+export interface StatusDetails {
+  /** In place of the one violation that an `invalid_argument` has. */
+  readonly violations: readonly FieldViolation[];
+  /** A message of the protocol's own. */
+  readonly typeUrl: string;
+  readonly value: Uint8Array;
+}
+
 /** `google.rpc.Status` as protobuf: code 1, message 2, details 3 (Any: type_url 1, value 2). */
-export function encodeStatus(error: IngestError): Buffer {
+export function encodeStatus(error: IngestError, more?: StatusDetails): Buffer {
   const message = statusMessage(error);
   const status = Writer.create().uint32(0x08).int32(STATUS[error.code].grpc).uint32(0x12).string(message);
   const waitMs = retryAfterMs(error);
@@ -71,9 +86,14 @@ export function encodeStatus(error: IngestError): Buffer {
     appendDetail(status, RETRY_INFO, Writer.create().uint32(0x0a).bytes(delay.finish()).finish());
   }
   if (error.code === 'invalid_argument') {
-    const violation = Writer.create().uint32(0x0a).string(fieldOf(error)).uint32(0x12).string(message);
-    appendDetail(status, BAD_REQUEST, Writer.create().uint32(0x0a).bytes(violation.finish()).finish());
+    const badRequest = Writer.create();
+    for (const { field, description } of more?.violations ?? [{ field: fieldOf(error), description: message }]) {
+      const violation = Writer.create().uint32(0x0a).string(field).uint32(0x12).string(description);
+      badRequest.uint32(0x0a).bytes(violation.finish());
+    }
+    appendDetail(status, BAD_REQUEST, badRequest.finish());
   }
+  if (more !== undefined) appendDetail(status, more.typeUrl, more.value);
   return Buffer.from(status.finish());
 }
 
@@ -96,7 +116,7 @@ function appendDetail(status: Writer, typeUrl: string, value: Uint8Array): void 
 }
 
 /** Only a retryable error may carry a hint: with one, clients would repeat what can never succeed (OG3). */
-function retryAfterMs(error: IngestError): number | undefined {
+export function retryAfterMs(error: IngestError): number | undefined {
   if (!ERROR_CODES[error.code].retryable || error.retryAfterMs === undefined) return undefined;
   return Math.max(0, Math.ceil(error.retryAfterMs));
 }

@@ -22,6 +22,14 @@ export const lsn = (value: number): Lsn => value as Lsn;
 
 export const batchId = (walId: WalId, at: Lsn): BatchId => `${walId}-${at}` as BatchId;
 
+const BATCH_ID = /^([0-9a-f]{32})-(0|[1-9]\d{0,15})$/;
+
+/** The parts of a batch id, or undefined for a text that is none. */
+export function parseBatchId(text: string): { walId: WalId; lsn: Lsn } | undefined {
+  const [, walId, at] = BATCH_ID.exec(text) ?? [];
+  return walId === undefined ? undefined : { walId: walId as WalId, lsn: lsn(Number(at)) };
+}
+
 const TABLE_NAME = /^[A-Za-z][A-Za-z0-9_]{0,62}$/;
 
 /** Names that would collide with our own tables or with the stores' system names. */

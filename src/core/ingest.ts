@@ -8,10 +8,19 @@ export type Protocol = 'otlp_http' | 'otlp_grpc' | 'ingest_grpc' | 'flight' | 'r
 /** What must have happened before the client is answered. `wal`: durable in the WAL (after fsync). */
 export type AckLevel = 'wal' | 'hot' | 'cold' | 'all';
 
+/** Names a request, so that it is stored once however often it is sent. */
+export interface Idempotency {
+  /** 1 to `LIMITS.idempotencyKeyBytesMax` bytes. */
+  readonly key: string;
+  /** SHA-256 of what the request says, to tell a repetition from another request under the same key. */
+  readonly digest: Uint8Array;
+}
+
 export interface WriteRequest {
   readonly protocol: Protocol;
   readonly batches: readonly TableBatch[];
   readonly ack: AckLevel;
+  readonly idempotency?: Idempotency;
 }
 
 /** Proof of acceptance. */
@@ -43,6 +52,18 @@ export interface Ingest {
 export interface DeliveryProgress {
   /** Resolves when every row of entries up to `at` that is routed to `tier` is in its store; rejects when `signal` aborts. */
   delivered(tier: Tier, at: Lsn, signal: AbortSignal): Promise<void>;
+}
+
+/** How far a batch has got with the store of one tier; rows that are not routed there count as delivered. */
+export interface BatchTierStatus {
+  readonly tier: Tier;
+  readonly delivered: boolean;
+}
+
+/** Where acknowledged batches stand. */
+export interface BatchStatus {
+  /** One entry for each store that is delivered to; undefined for a batch that was never acknowledged here. */
+  status(batch: BatchId): readonly BatchTierStatus[] | undefined;
 }
 
 /** Look-up and growth of table schemas, used by adapters that take rows by name. */

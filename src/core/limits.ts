@@ -14,6 +14,11 @@ export const LIMITS = {
   tablesMax: 1_000,
   /** Longest wait for an ack level above `wal`. */
   ackTimeoutMs: 30_000,
+  /** An idempotency key, UTF-8. */
+  idempotencyKeyBytesMax: 255,
+  /** Requests of one write stream that are read and not yet acknowledged, and their bytes; above, the client is held back. */
+  streamRequestsMax: 64,
+  streamBytesMax: 32 * 1024 * 1024,
   /** Rejections listed in one answer; the count is always exact. */
   rejectionsListedMax: 100,
   /** Rows of one Arrow record batch given to a sink in one write (C2: one block). */

@@ -3,7 +3,7 @@
  * rows need them, but only for a request of which at least one row is accepted. `GET /schema` shows what there is.
  */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { DecodedRequest, TableBatch } from '../../core/batch';
+import type { DecodedRequest } from '../../core/batch';
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import { type TableName, tableName } from '../../core/ids';
@@ -17,6 +17,7 @@ import { mediaType } from '../media-type';
 import type { InferredColumns } from '../new-columns';
 import { withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
+import { checkTableName, decodeForTable } from '../schema-on-write';
 import { STATUS, statusText } from '../status';
 import { arrowColumns, decodeArrowStream } from './decode-arrow';
 import { decodeJsonRows } from './decode-json';
@@ -110,27 +111,12 @@ export class RestAdapter implements HttpAdapter {
     return this.options.ingest.write({ protocol: 'rest', batches, ack });
   }
 
-  /** The rows under a schema that is in force: it is made durable only when there is a row for it. */
-  private async decode(table: TableName, format: RowFormat, body: Buffer): Promise<DecodedRequest> {
-    const { registry } = this.options;
+  private decode(table: TableName, format: RowFormat, body: Buffer): Promise<DecodedRequest> {
     const context = { arrivalNs: this.nowNs() };
-    const known = registry.get(table);
-    const { columns, timeColumn } = format.infer(body, known);
-    if (known !== undefined && columns.length === 0) return format.decode(body, known, context);
-    const wanted: TableSchema = {
-      table,
-      version: (known?.version ?? 0) + 1,
-      columns: [...(known?.columns ?? []), ...columns],
-      timeColumn,
-      tier: known?.tier ?? 'hot',
-    };
-    const decoded = format.decode(body, wanted, context);
-    if (decoded.acceptedRows === 0) return decoded;
-    const schema = await registry.evolve(table, columns, { timeColumn });
-    // Another request may have made a column of the same name with another type meanwhile.
-    if (!covers(schema, wanted)) return format.decode(body, schema, context);
-    const batches = decoded.batches.map((batch): TableBatch => ({ ...batch, schemaVersion: schema.version }));
-    return { ...decoded, batches };
+    return decodeForTable(this.options.registry, table, {
+      infer: (known) => format.infer(body, known),
+      decode: (schema) => format.decode(body, schema, context),
+    });
   }
 
   private listSchemas(): HttpReply {
@@ -163,18 +149,7 @@ function formatOf(headers: IncomingHttpHeaders): RowFormat {
   }
 }
 
-function tableOf(name: string): TableName {
-  const table = SHORT_NAMES.get(name) ?? tableName(name);
-  if (table !== undefined) return table;
-  const rule = 'a table name is a letter, then letters, digits or _, at most 63, and none of the reserved names';
-  throw new IngestError('invalid_argument', rule, { at: 'table' });
-}
-
-/** Whether the schema has every column of the other one with the same type. */
-function covers(schema: TableSchema, wanted: TableSchema): boolean {
-  const types = new Map(schema.columns.map(({ name, type }) => [name, type]));
-  return schema.timeColumn === wanted.timeColumn && wanted.columns.every(({ name, type }) => types.get(name) === type);
-}
+const tableOf = (name: string): TableName => SHORT_NAMES.get(name) ?? checkTableName(name);
 
 function answer(table: TableName, decoded: DecodedRequest, receipt: WriteReceipt): HttpReply {
   const { acceptedRows, rejectedRows, rejections } = decoded;
