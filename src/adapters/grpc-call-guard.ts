@@ -5,6 +5,7 @@
  *   encodings it knows when it refuses one. Small messages are unpacked without the thread pool.
  * - admission while a message arrives, from the length in its prefix, instead of after up to 64 MiB have been buffered;
  * - an end for calls whose message never becomes complete;
+ * - a receive window that lets large messages come in without waiting for the client's next turn;
  * - RST_STREAM(NO_ERROR) after an early answer (GR8), so that the client stops sending what nobody will read.
  *
  * It uses fields of grpc-js 1.14 that are not part of its interface. Where they are missing, calls run as grpc-js runs them and
@@ -34,6 +35,7 @@ const PREFIX_BYTES = 5;
 /** See http-body.ts. */
 const FIRST_RESERVATION_BYTES = 1024 * 1024;
 const NO_ERROR = 0;
+const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
 const BUILTIN_SERVICES = '/grpc.';
 
 const admissions = new WeakMap<Metadata, ArrivingMessage>();
@@ -98,6 +100,7 @@ export class GrpcCallGuard {
   readonly interceptor: ServerInterceptor;
   private readonly byMethod = new Map<string, NonNullable<GrpcService['admission']>>();
   private readonly arriving = new Set<ArrivingMessage>();
+  private readonly sessions = new WeakSet<object>();
   private readonly builtinCalls = new Set<ServerCall>();
   private readonly timer: NodeJS.Timeout;
   private toldUnguarded = false;
@@ -131,6 +134,7 @@ export class GrpcCallGuard {
       this.toldUnguarded = true;
       return;
     }
+    this.widenSession(call);
     const admission = this.byMethod.get(path);
     call.decompressMessage = (message, encoding) => this.unpack(message, encoding, admission);
     this.watchStatus(path, call);
@@ -139,6 +143,14 @@ export class GrpcCallGuard {
       this.builtinCalls.add(call);
       call.stream.once('close', () => this.builtinCalls.delete(call));
     }
+  }
+
+  /** The receive window of a connection is for the server to open; Node leaves it at 64 KB. */
+  private widenSession({ stream }: ServerCall): void {
+    const { session } = stream;
+    if (session === undefined || this.sessions.has(session)) return;
+    this.sessions.add(session);
+    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
   }
 
   /** GR8: a status sent before the client's end is followed by RST_STREAM(NO_ERROR). */

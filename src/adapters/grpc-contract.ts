@@ -14,7 +14,7 @@ export interface GrpcService {
    * For unary methods: the room for the message is reserved as its bytes arrive, and the handler takes it over with
    * `takeAdmission(call.metadata)`. `refused` is told of calls that end before the handler: no room, bad compression, too slow.
    */
-  readonly admission?: { readonly ingest: Ingest; refused(error: IngestError): void };
+  readonly admission?: { readonly ingest: Ingest; readonly refused: (error: IngestError) => void };
 }
 
 /** Serializer of methods whose messages are bytes already. */

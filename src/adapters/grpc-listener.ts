@@ -2,6 +2,7 @@
  * The gRPC listener that all gRPC protocols share: OTLP now, others by one more entry of `services`. With health
  * (grpc.health.v1) and reflection (v1 and v1alpha). Unknown services are UNIMPLEMENTED at once.
  */
+import type { Settings } from 'node:http2';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
@@ -30,6 +31,9 @@ export interface GrpcListenerOptions {
 /** The folder of interface files: src/adapters and dist/adapters lie at the same depth. */
 const PROTO_FOLDER = join(__dirname, '..', '..', 'proto');
 
+/** Of one stream; the window of a connection is in grpc-call-guard.ts. */
+const STREAM_WINDOW_BYTES = 1024 * 1024;
+
 export class GrpcListener {
   private readonly server: Server;
   private readonly guard: GrpcCallGuard;
@@ -54,6 +58,7 @@ export class GrpcListener {
       'grpc.keepalive_timeout_ms': options.keepaliveTimeoutMs ?? 20_000,
       'grpc.enable_channelz': 0,
     });
+    widenHttp2(this.server);
     for (const { definition, implementation } of options.services) this.server.addService(definition, implementation);
     this.health.addToServer(this.server);
     reflectionOf(options.services).addToServer(this.server);
@@ -99,4 +104,15 @@ function reflectionOf(services: readonly GrpcService[]): ReflectionService {
   const files = new Set(services.map((service) => service.protoFile));
   const definitions = loadSync([...files, healthProtoPath], { includeDirs: [PROTO_FOLDER] });
   return new ReflectionService(definitions);
+}
+
+/**
+ * HTTP/2 settings that grpc-js has no option for: a receive window wide enough for links with a long round trip, and the bound of
+ * headers (GR11). Where the library keeps them elsewhere, its defaults stay in force.
+ */
+function widenHttp2(server: Server): void {
+  const { commonServerOptions } = server as unknown as { commonServerOptions?: { settings?: Settings } };
+  if (commonServerOptions === undefined) return;
+  const own: Settings = { initialWindowSize: STREAM_WINDOW_BYTES, maxHeaderListSize: LIMITS.httpHeaderBytesMax };
+  commonServerOptions.settings = { ...commonServerOptions.settings, ...own };
 }

@@ -342,6 +342,14 @@ describe('gRPC transport', () => {
     const answer = await call.answer;
     expect(answer.trailers['grpc-status']).not.toBe('0');
     expect(ingest.writes).toEqual([]);
+    expect(client.session.remoteSettings.maxHeaderListSize).toBe(LIMITS.httpHeaderBytesMax);
+  });
+
+  it('opens its receive windows beyond the 64 KB of HTTP/2, so that uploads do not wait', async () => {
+    await listen();
+    expect((await client.unary(TRACES, frame(THREE_SPANS))).trailers['grpc-status']).toBe('0');
+    expect(client.session.remoteSettings.initialWindowSize).toBeGreaterThanOrEqual(1024 * 1024);
+    expect(client.session.state.remoteWindowSize).toBeGreaterThan(1024 * 1024);
   });
 });
 

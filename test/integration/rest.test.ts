@@ -40,7 +40,7 @@ const write = (table: string, body: Uint8Array | string, headers: Record<string,
   send(address, `/write/${table}`, { body, headers: { 'content-type': 'application/json', ...headers } });
 
 const json = (answer: HttpAnswer): unknown => JSON.parse(answer.body.toString());
-const rowsOf = (write = 0) => batchRows(ingest.writes[write].batches[0].batch);
+const rowsOf = (index = 0) => batchRows(ingest.writes[index].batches[0].batch);
 
 describe('POST /write/{table}', () => {
   it('takes an object, an array and NDJSON, and answers what was accepted', async () => {
