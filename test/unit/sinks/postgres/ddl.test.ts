@@ -94,7 +94,7 @@ test('metrics are indexed by metric and time, spans by trace id, everything by t
   ]);
   expect(createIndexes(TRACES_SPANS).map((sql) => sql.replace(/.* ON /, ''))).toEqual([
     '"traces_spans" USING brin ("start_time") WITH (pages_per_range = 32, autosummarize = on)',
-    '"traces_spans" (trace_id)',
+    '"traces_spans" USING hash (trace_id)',
   ]);
 });
 
