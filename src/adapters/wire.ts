@@ -16,18 +16,31 @@ export const tooDeep = (at: number): IngestError =>
 
 const truncated = (at: number): IngestError => malformed('a field ends outside its message', at);
 
+const EMPTY = new Uint8Array(0);
+
 export class Wire {
   /** Never a Buffer: one hidden class for all reads. */
-  readonly bytes: Uint8Array;
-  private readonly view: DataView;
+  bytes: Uint8Array;
+  private view: DataView;
   low = 0;
   high = 0;
   /** End of the length-delimited field opened last. */
   stop = 0;
 
-  constructor(body: Uint8Array) {
+  constructor(body: Uint8Array = EMPTY) {
     this.bytes = new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
     this.view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  }
+
+  /** Goes on with another body. */
+  load(body: Uint8Array): void {
+    this.bytes = new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
+    this.view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  }
+
+  /** Lets go of the body. */
+  clear(): void {
+    this.load(EMPTY);
   }
 
   /** Reads the length at `p`; gives the start of the field's content and leaves its end in `stop`. */

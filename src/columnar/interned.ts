@@ -12,8 +12,13 @@ export class InternedBuilder implements ColumnBuilder {
   /** The last value appended: most columns repeat it. */
   private last = -1;
 
-  constructor(capacity = 16) {
+  /** `preset`: values with the numbers 0, 1, ..., whether they occur or not. */
+  constructor(
+    capacity = 16,
+    private readonly preset: readonly string[] = [],
+  ) {
     this.indexes = NumberBuilder.int32(capacity);
+    for (const text of preset) this.interner.internString(text);
   }
 
   get length(): number {
@@ -62,6 +67,8 @@ export class InternedBuilder implements ColumnBuilder {
   reset(): void {
     this.last = -1;
     this.indexes.reset();
+    if (this.interner.size === this.preset.length) return;
     this.interner.reset();
+    for (const text of this.preset) this.interner.internString(text);
   }
 }

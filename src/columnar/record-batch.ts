@@ -1,14 +1,31 @@
-import { type Data, Field, makeData, RecordBatch, Schema, Struct } from 'apache-arrow';
+import { type Data, type DataType, Field, RecordBatch, Schema, Struct } from 'apache-arrow';
+import { dataOf } from './slab';
+
+/** The names and types of a batch's columns, to be used for many batches. */
+export class BatchShape {
+  private readonly schema: Schema;
+  private readonly type: Struct;
+
+  constructor(columns: readonly { name: string; type: DataType }[]) {
+    const fields = columns.map(({ name, type }) => new Field(name, type, true));
+    this.schema = new Schema(fields);
+    this.type = new Struct(fields);
+  }
+
+  /** A batch of these columns, which have exactly these types and one length. */
+  batch(columns: Data[]): RecordBatch {
+    const length = columns[0]?.length ?? 0;
+    for (const [i, column] of columns.entries()) {
+      if (column.length === length) continue;
+      throw new RangeError(`column ${this.schema.fields[i].name} has ${column.length} rows, expected ${length}`);
+    }
+    return new RecordBatch(this.schema, dataOf({ type: this.type, length, children: columns }) as Data<Struct>);
+  }
+}
 
 /** Puts finished columns together as an Arrow record batch. All columns must have the same length. */
 export function recordBatch(columns: readonly { name: string; data: Data }[]): RecordBatch {
-  const fields = columns.map(({ name, data }) => new Field(name, data.type, true));
-  const length = columns[0]?.data.length ?? 0;
-  for (const { name, data } of columns) {
-    if (data.length !== length) throw new RangeError(`column ${name} has ${data.length} rows, expected ${length}`);
-  }
-  const data = makeData({ type: new Struct(fields), length, nullCount: 0, children: columns.map((column) => column.data) });
-  return new RecordBatch(new Schema(fields), data);
+  return new BatchShape(columns.map(({ name, data }) => ({ name, type: data.type }))).batch(columns.map(({ data }) => data));
 }
 
 /** The data of a column, or undefined when the batch does not have it. */

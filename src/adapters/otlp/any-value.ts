@@ -29,12 +29,15 @@ MEMBERS[0x2a] = KIND.array;
 MEMBERS[0x32] = KIND.kvlist;
 MEMBERS[0x3a] = KIND.bytes;
 
+/** Places on the stack at first, and after a request. */
+const STACK_SIZE = 256;
+
 /** Up to this many entries a search for repeated keys compares all pairs. */
 const PAIRWISE_MAX = 16;
 
 export class ValueReader {
   /** Pairs of start and end. Whoever pushes puts `size` back. */
-  stack = new Int32Array(256);
+  stack = new Int32Array(STACK_SIZE);
   size = 0;
   /** What `resolve` found besides the kind: halves of an integer, a double, or the range of a string or bytes. */
   private low = 0;
@@ -44,6 +47,11 @@ export class ValueReader {
   private end = 0;
 
   constructor(readonly wire: Wire) {}
+
+  reset(): void {
+    this.size = 0;
+    if (this.stack.length > STACK_SIZE) this.stack = new Int32Array(STACK_SIZE);
+  }
 
   push(start: number, end: number): void {
     if (this.size + 2 > this.stack.length) {

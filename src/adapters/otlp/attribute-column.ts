@@ -19,19 +19,17 @@ export class AttributeColumn {
   /** By position in the row: the key last seen there. Senders repeat their keys in the same order. */
   private readonly predicted = new Int32Array(PREDICTED_MAX).fill(-1);
   private position = 0;
-  private readonly bytes: Uint8Array;
 
   constructor(
     private readonly values: ValueReader,
     capacity?: number,
   ) {
-    this.bytes = values.wire.bytes;
     this.builder = new AttributesBuilder(undefined, capacity);
   }
 
   /** Adds the KeyValue in [start, end) to the open row. */
   add(start: number, end: number): void {
-    const { bytes } = this;
+    const { bytes } = this.values.wire;
     if (end - start >= 4 && bytes[start] === 0x0a) {
       const keyStart = start + 2;
       const keyLength = bytes[start + 1];
@@ -48,7 +46,8 @@ export class AttributeColumn {
 
   /** Adds the entry if its AnyValue in [start, end) has one member of a simple kind. */
   private addMember(keyStart: number, keyEnd: number, start: number, end: number): boolean {
-    const { bytes, builder } = this;
+    const { builder } = this;
+    const { bytes } = this.values.wire;
     const { text } = builder;
     let p = start + 1;
     switch (bytes[start]) {
@@ -95,12 +94,13 @@ export class AttributeColumn {
 
   private key(start: number, end: number): void {
     const { builder, predicted } = this;
+    const { bytes } = this.values.wire;
     const { keys } = builder;
     const at = this.position++;
-    if (at >= PREDICTED_MAX) return builder.key(keys.intern(this.bytes, start, end));
+    if (at >= PREDICTED_MAX) return builder.key(keys.intern(bytes, start, end));
     let id = predicted[at];
-    if (id < 0 || !keys.equals(id, this.bytes, start, end)) {
-      id = keys.intern(this.bytes, start, end);
+    if (id < 0 || !keys.equals(id, bytes, start, end)) {
+      id = keys.intern(bytes, start, end);
       predicted[at] = id;
     }
     builder.key(id);
@@ -123,6 +123,12 @@ export class AttributeColumn {
     if (builder.hasRepeated)
       for (let i = builder.openStart; i < builder.text.length; i++) requireUtf8Bytes(builder.text.valueAt(i));
     builder.endRow();
+    this.position = 0;
+  }
+
+  reset(): void {
+    this.builder.reset();
+    this.predicted.fill(-1);
     this.position = 0;
   }
 

@@ -130,7 +130,7 @@ export class ExponentialPoints implements PointReader {
       f.positiveOffset = this.readBuckets(start, stop, f.positiveOffset, columns.positiveCounts.items);
     else if (tag === TAG.negative)
       f.negativeOffset = this.readBuckets(start, stop, f.negativeOffset, columns.negativeCounts.items);
-    else if (!writeExemplar(values, start, stop, columns.exemplars.element())) f.exemplarsFit = false;
+    else if (!writeExemplar(values, start, stop, columns.exemplars.element(this.table.rows))) f.exemplarsFit = false;
     return stop;
   }
 

@@ -109,7 +109,7 @@ export class HistogramPoints implements PointReader {
     if (tag === TAG.attributes) this.table.labels.add(start, stop);
     else if (tag === TAG.bucketCounts) appendPacked64(columns.bucketCounts.items, wire, start, stop);
     else if (tag === TAG.explicitBounds) appendPackedDoubles(columns.explicitBounds.items, wire, start, stop);
-    else if (!writeExemplar(values, start, stop, columns.exemplars.element())) this.fields.exemplarsFit = false;
+    else if (!writeExemplar(values, start, stop, columns.exemplars.element(this.table.rows))) this.fields.exemplarsFit = false;
     return stop;
   }
 

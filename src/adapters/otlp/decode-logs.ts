@@ -2,17 +2,19 @@ import { NumberBuilder, timestampBuilder } from '../../columnar/builders';
 import { utf8Builder } from '../../columnar/bytes-builder';
 import { HexBuilder } from '../../columnar/hex-builder';
 import { InternedBuilder } from '../../columnar/interned';
+import type { Keep } from '../../columnar/slab';
 import type { DecodedRequest } from '../../core/batch';
 import { LOGS_EVENTS } from '../../core/builtin-tables';
 import { Wire } from '../wire';
 import { ValueReader } from './any-value';
 import { AttributeColumn } from './attribute-column';
 import type { DecodeContext } from './context';
+import { DecoderPool, type RequestDecoder } from './decoder-pool';
 import { type EnvelopeVisitor, type Origin, walkEnvelope } from './envelope';
 import { isId, SPAN_ID_BYTES, TRACE_ID_BYTES } from './ids';
 import { OriginColumns } from './origin';
 import { RowTally, timeTooLate } from './rejections';
-import { bounded, tableBatch } from './table-batch';
+import { TableColumns } from './table-batch';
 import { LOG_RECORD, validate } from './validate';
 
 const TAG = {
@@ -39,23 +41,22 @@ const STEPS_PER_LEVEL = 4;
 /** Bytes of a record on the wire, for first capacities only. */
 const TYPICAL_ROW_BYTES = 300;
 
+const pool = new DecoderPool((bodyBytes) => new LogsDecoder(bodyBytes));
+
 /**
  * Decodes an ExportLogsServiceRequest (opentelemetry/proto/collector/logs/v1) into `logs_events`.
  * Throws IngestError `invalid_argument` for anything that is not a valid message, `payload_too_large` for too many rows.
  */
 export function decodeLogs(body: Uint8Array, context: DecodeContext): DecodedRequest {
-  return bounded(() => {
-    const decoder = new LogsDecoder(new Wire(body), context);
-    walkEnvelope(decoder.wire, decoder);
-    return decoder.finish();
-  });
+  return pool.run(body, context);
 }
 
-class LogsDecoder implements EnvelopeVisitor {
+class LogsDecoder implements RequestDecoder, EnvelopeVisitor {
+  private readonly wire = new Wire();
+  private readonly values = new ValueReader(this.wire);
   private readonly tally = new RowTally();
-  private readonly values: ValueReader;
-  private readonly arrivalLow: number;
-  private readonly arrivalHigh: number;
+  private arrivalLow = 0;
+  private arrivalHigh = 0;
   private readonly timestamp;
   private readonly observed;
   private readonly severityNumber;
@@ -70,24 +71,17 @@ class LogsDecoder implements EnvelopeVisitor {
   private readonly spanId;
   private readonly eventName;
   private readonly origin;
-  private readonly levelIds: readonly number[];
-  private readonly bodyTypeIds: readonly number[];
+  private readonly columns;
 
-  constructor(
-    readonly wire: Wire,
-    context: DecodeContext,
-  ) {
-    const rows = Math.max(16, Math.ceil(wire.bytes.length / TYPICAL_ROW_BYTES));
-    this.arrivalLow = Number(BigInt.asIntN(32, context.arrivalNs));
-    this.arrivalHigh = Number(BigInt.asIntN(32, context.arrivalNs >> 32n));
-    this.values = new ValueReader(wire);
+  constructor(bodyBytes: number) {
+    const rows = Math.max(16, Math.ceil(bodyBytes / TYPICAL_ROW_BYTES));
     this.timestamp = timestampBuilder(rows);
     this.observed = timestampBuilder(rows);
     this.severityNumber = NumberBuilder.int32(rows);
     this.severityText = new InternedBuilder(rows);
-    this.level = new InternedBuilder(rows);
-    this.message = utf8Builder(rows, wire.bytes.length >> 2);
-    this.bodyType = new InternedBuilder(rows);
+    this.level = new InternedBuilder(rows, LEVELS);
+    this.message = utf8Builder(rows, bodyBytes >> 2);
+    this.bodyType = new InternedBuilder(rows, BODY_TYPES);
     this.labels = new AttributeColumn(this.values, rows);
     this.droppedCount = NumberBuilder.uint32(rows);
     this.flags = NumberBuilder.uint32(rows);
@@ -95,8 +89,44 @@ class LogsDecoder implements EnvelopeVisitor {
     this.spanId = new HexBuilder(rows, SPAN_ID_BYTES);
     this.eventName = new InternedBuilder(rows);
     this.origin = new OriginColumns(this.values, rows);
-    this.levelIds = LEVELS.map((name) => this.level.interner.internString(name));
-    this.bodyTypeIds = BODY_TYPES.map((name) => this.bodyType.interner.internString(name));
+    this.columns = new TableColumns(LOGS_EVENTS, {
+      timestamp: this.timestamp,
+      app: this.origin.app,
+      host: this.origin.host,
+      trace_id: this.traceId,
+      message: this.message,
+      labels: this.labels.builder,
+      observed_timestamp: this.observed,
+      span_id: this.spanId,
+      severity_number: this.severityNumber,
+      severity_text: this.severityText,
+      level: this.level,
+      flags: this.flags,
+      event_name: this.eventName,
+      body_type: this.bodyType,
+      dropped_attributes_count: this.droppedCount,
+      resource: this.origin.resource,
+      scope: this.origin.scope,
+    });
+  }
+
+  decode(body: Uint8Array, context: DecodeContext, keep: Keep): DecodedRequest {
+    this.wire.load(body);
+    this.arrivalLow = Number(BigInt.asIntN(32, context.arrivalNs));
+    this.arrivalHigh = Number(BigInt.asIntN(32, context.arrivalNs >> 32n));
+    walkEnvelope(this.wire, this);
+    const { accepted: acceptedRows, rejected: rejectedRows, rejections } = this.tally;
+    if (acceptedRows > 0) this.pad(acceptedRows);
+    return { batches: acceptedRows > 0 ? [this.columns.finish(keep)] : [], acceptedRows, rejectedRows, rejections };
+  }
+
+  reset(): void {
+    this.wire.clear();
+    this.values.reset();
+    this.tally.reset();
+    this.labels.reset();
+    this.origin.reset();
+    this.columns.reset();
   }
 
   row(start: number, end: number): void {
@@ -185,19 +215,32 @@ class LogsDecoder implements EnvelopeVisitor {
     }
     if (timeHigh < 0 || observedHigh < 0) return this.rejectTime(start, end, timeHigh < 0 ? 'timestamp' : 'observed_timestamp');
     if (replaced) validate(wire, start, end, LOG_RECORD);
-    this.tally.accept();
-    this.appendTimes(timeLow, timeHigh, observedLow, observedHigh);
-    this.appendSeverity(severity, textStart, textEnd);
-    this.appendBody();
+    // Columns that this record says nothing about are left behind; `pad` or a later value fills them up.
+    const row = this.tally.accept();
+    this.appendTimes(row, timeLow, timeHigh, observedLow, observedHigh);
+    this.appendSeverity(row, severity, textStart, textEnd);
+    if (values.size > 0) this.appendBody(row);
     labels.endRow();
-    this.droppedCount.append(dropped);
-    this.flags.append(flags);
-    if (isId(bytes, traceStart, traceEnd, TRACE_ID_BYTES)) this.traceId.append(bytes, traceStart, traceEnd);
-    else this.traceId.appendNull();
-    if (isId(bytes, spanStart, spanEnd, SPAN_ID_BYTES)) this.spanId.append(bytes, spanStart, spanEnd);
-    else this.spanId.appendNull();
-    if (nameEnd > nameStart) this.eventName.append(bytes, nameStart, nameEnd);
-    else this.eventName.appendNull();
+    if (dropped !== 0) appendNumber(this.droppedCount, row, dropped);
+    if (flags !== 0) appendNumber(this.flags, row, flags);
+    if (isId(bytes, traceStart, traceEnd, TRACE_ID_BYTES)) {
+      this.traceId.padNulls(row);
+      this.traceId.append(bytes, traceStart, traceEnd);
+    }
+    if (isId(bytes, spanStart, spanEnd, SPAN_ID_BYTES)) {
+      this.spanId.padNulls(row);
+      this.spanId.append(bytes, spanStart, spanEnd);
+    }
+    if (nameEnd > nameStart) {
+      this.eventName.padNulls(row);
+      this.eventName.append(bytes, nameStart, nameEnd);
+    }
+  }
+
+  private pad(rows: number): void {
+    const { observed, severityText, level, message, bodyType, traceId, spanId, eventName } = this;
+    for (const column of [observed, severityText, level, message, bodyType, traceId, spanId, eventName]) column.padNulls(rows);
+    for (const column of [this.severityNumber, this.droppedCount, this.flags]) column.padZeros(rows);
   }
 
   private rejectTime(start: number, end: number, column: string): void {
@@ -207,67 +250,48 @@ class LogsDecoder implements EnvelopeVisitor {
     this.tally.reject(timeTooLate(column));
   }
 
-  private appendTimes(low: number, high: number, observedLow: number, observedHigh: number): void {
+  private appendTimes(row: number, low: number, high: number, observedLow: number, observedHigh: number): void {
     const hasObserved = (observedLow | observedHigh) !== 0;
     if ((low | high) !== 0) this.timestamp.append(low, high);
     else if (hasObserved) this.timestamp.append(observedLow, observedHigh);
     else this.timestamp.append(this.arrivalLow, this.arrivalHigh);
-    if (hasObserved) this.observed.append(observedLow, observedHigh);
-    else this.observed.appendNull();
+    if (!hasObserved) return;
+    this.observed.padNulls(row);
+    this.observed.append(observedLow, observedHigh);
   }
 
-  private appendSeverity(severity: number, textStart: number, textEnd: number): void {
+  private appendSeverity(row: number, severity: number, textStart: number, textEnd: number): void {
     const { bytes } = this.wire;
-    this.severityNumber.append(severity);
+    if (severity !== 0) appendNumber(this.severityNumber, row, severity);
     const hasText = textEnd > textStart;
-    if (hasText) this.severityText.append(bytes, textStart, textEnd);
-    else this.severityText.appendNull();
-    if (severity >= 1 && severity <= LEVELS.length * STEPS_PER_LEVEL) {
-      this.level.appendId(this.levelIds[((severity - 1) / STEPS_PER_LEVEL) | 0]);
-    } else if (hasText) this.level.append(bytes, textStart, textEnd);
-    else this.level.appendNull();
+    if (hasText) {
+      this.severityText.padNulls(row);
+      this.severityText.append(bytes, textStart, textEnd);
+    }
+    const hasLevel = severity >= 1 && severity <= LEVELS.length * STEPS_PER_LEVEL;
+    if (!hasLevel && !hasText) return;
+    this.level.padNulls(row);
+    if (hasLevel) this.level.appendId(((severity - 1) / STEPS_PER_LEVEL) | 0);
+    else this.level.append(bytes, textStart, textEnd);
   }
 
-  private appendBody(): void {
+  private appendBody(row: number): void {
     const { values, message } = this;
-    if (values.size === 0) {
-      message.appendNull();
-      return this.bodyType.appendNull();
-    }
+    message.padNulls(row);
     const kind = values.writeValue(0, message);
     values.size = 0;
     if (kind === 0) message.appendNull();
     else message.endValue();
-    this.bodyType.appendId(this.bodyTypeIds[kind]);
+    this.bodyType.padNulls(row);
+    this.bodyType.appendId(kind);
   }
 
   endScope(origin: Origin): void {
     this.origin.append(origin, this.tally.accepted - this.origin.app.length);
   }
+}
 
-  finish(): DecodedRequest {
-    const { tally } = this;
-    const { accepted: acceptedRows, rejected: rejectedRows, rejections } = tally;
-    if (acceptedRows === 0) return { batches: [], acceptedRows, rejectedRows, rejections };
-    const batch = tableBatch(LOGS_EVENTS, {
-      timestamp: this.timestamp,
-      app: this.origin.app,
-      host: this.origin.host,
-      trace_id: this.traceId,
-      message: this.message,
-      labels: this.labels.builder,
-      observed_timestamp: this.observed,
-      span_id: this.spanId,
-      severity_number: this.severityNumber,
-      severity_text: this.severityText,
-      level: this.level,
-      flags: this.flags,
-      event_name: this.eventName,
-      body_type: this.bodyType,
-      dropped_attributes_count: this.droppedCount,
-      resource: this.origin.resource,
-      scope: this.origin.scope,
-    });
-    return { batches: [batch], acceptedRows, rejectedRows, rejections };
-  }
+function appendNumber(column: NumberBuilder<Int32Array | Uint32Array>, row: number, value: number): void {
+  column.padZeros(row);
+  column.append(value);
 }

@@ -1,4 +1,5 @@
-import type { DecodedRequest } from '../../core/batch';
+import type { Keep } from '../../columnar/slab';
+import type { DecodedRequest, TableBatch } from '../../core/batch';
 import { Wire } from '../wire';
 import { ValueReader } from './any-value';
 import type { DecodeContext } from './context';
@@ -6,11 +7,11 @@ import { ExponentialPoints } from './decode-exponential-histograms';
 import { HistogramPoints } from './decode-histograms';
 import { NumberPoints } from './decode-number-points';
 import { SummaryPoints } from './decode-summaries';
+import { DecoderPool, type RequestDecoder } from './decoder-pool';
 import { EMPTY_RANGE, type EnvelopeVisitor, type Origin, type Range, walkEnvelope } from './envelope';
 import { HistogramTable } from './histogram-table';
 import type { MetricInfo, MetricKind, PointReader } from './metric-table';
 import { RowTally } from './rejections';
-import { bounded } from './table-batch';
 import { METRIC, METRIC_DATA, requireUtf8, validate } from './validate';
 
 const TAG = { name: 0x0a, description: 0x12, unit: 0x1a, metadata: 0x62 } as const;
@@ -30,17 +31,15 @@ const DATA_TAG = { dataPoints: 0x0a, temporality: 0x10, monotonic: 0x18 } as con
 /** Bytes of a point on the wire, for first capacities only. */
 const TYPICAL_ROW_BYTES = 150;
 
+const pool = new DecoderPool((bodyBytes) => new MetricsDecoder(bodyBytes));
+
 /**
  * Decodes an ExportMetricsServiceRequest (opentelemetry/proto/collector/metrics/v1) into `metrics_events`,
  * `metrics_histograms` and `metrics_summaries`. Rows are data points, counted over all metrics in order.
  * Throws IngestError `invalid_argument` for anything that is not a valid message, `payload_too_large` for too many rows.
  */
-export function decodeMetrics(body: Uint8Array, _context: DecodeContext): DecodedRequest {
-  return bounded(() => {
-    const decoder = new MetricsDecoder(new Wire(body));
-    walkEnvelope(decoder.wire, decoder);
-    return decoder.finish();
-  });
+export function decodeMetrics(body: Uint8Array, context: DecodeContext): DecodedRequest {
+  return pool.run(body, context);
 }
 
 /** The fields of one Metric as they are found, whatever their order. */
@@ -60,17 +59,37 @@ interface DataFields {
   monotonic: boolean;
 }
 
-class MetricsDecoder implements EnvelopeVisitor {
+class MetricsDecoder implements RequestDecoder, EnvelopeVisitor {
+  private readonly wire = new Wire();
+  private readonly values = new ValueReader(this.wire);
   private readonly tally = new RowTally();
-  private readonly values: ValueReader;
   private numbers: NumberPoints | undefined;
   private histogramTable: HistogramTable | undefined;
   private histograms: HistogramPoints | undefined;
   private exponentials: ExponentialPoints | undefined;
   private summaries: SummaryPoints | undefined;
 
-  constructor(readonly wire: Wire) {
-    this.values = new ValueReader(wire);
+  constructor(private readonly bodyBytes: number) {}
+
+  decode(body: Uint8Array, _context: DecodeContext, keep: Keep): DecodedRequest {
+    this.wire.load(body);
+    walkEnvelope(this.wire, this);
+    const { numbers, histogramTable, summaries } = this;
+    const batches: TableBatch[] = [];
+    if (numbers !== undefined && numbers.table.rows > 0) batches.push(numbers.finish(keep));
+    if (histogramTable !== undefined && histogramTable.shared.rows > 0) batches.push(histogramTable.finish(keep));
+    if (summaries !== undefined && summaries.table.rows > 0) batches.push(summaries.finish(keep));
+    const { accepted: acceptedRows, rejected: rejectedRows, rejections } = this.tally;
+    return { batches, acceptedRows, rejectedRows, rejections };
+  }
+
+  reset(): void {
+    this.wire.clear();
+    this.values.reset();
+    this.tally.reset();
+    this.numbers?.reset();
+    this.histogramTable?.reset();
+    this.summaries?.reset();
   }
 
   row(start: number, end: number): void {
@@ -167,7 +186,7 @@ class MetricsDecoder implements EnvelopeVisitor {
   private readerOf(kind: MetricKind): PointReader {
     const { values, tally } = this;
     if (kind === 'gauge' || kind === 'sum') {
-      this.numbers ??= new NumberPoints(values, tally, Math.max(16, Math.ceil(this.wire.bytes.length / TYPICAL_ROW_BYTES)));
+      this.numbers ??= new NumberPoints(values, tally, Math.max(16, Math.ceil(this.bodyBytes / TYPICAL_ROW_BYTES)));
       return this.numbers;
     }
     if (kind === 'summary') {
@@ -187,16 +206,5 @@ class MetricsDecoder implements EnvelopeVisitor {
     this.numbers?.table.endScope(origin);
     this.histogramTable?.shared.endScope(origin);
     this.summaries?.table.endScope(origin);
-  }
-
-  finish(): DecodedRequest {
-    const { accepted: acceptedRows, rejected: rejectedRows, rejections } = this.tally;
-    const { numbers, histogramTable, summaries } = this;
-    const batches = [
-      ...(numbers !== undefined && numbers.table.rows > 0 ? [numbers.finish()] : []),
-      ...(histogramTable !== undefined && histogramTable.shared.rows > 0 ? [histogramTable.finish()] : []),
-      ...(summaries !== undefined && summaries.table.rows > 0 ? [summaries.finish()] : []),
-    ];
-    return { batches, acceptedRows, rejectedRows, rejections };
   }
 }

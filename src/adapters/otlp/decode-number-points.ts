@@ -1,4 +1,5 @@
 import { BoolBuilder, int64Builder, NumberBuilder } from '../../columnar/builders';
+import type { Keep } from '../../columnar/slab';
 import type { TableBatch } from '../../core/batch';
 import { METRICS_EVENTS } from '../../core/builtin-tables';
 import type { ValueReader } from './any-value';
@@ -38,9 +39,14 @@ export class NumberPoints implements PointReader {
     tally: RowTally,
     capacity: number,
   ) {
-    this.table = new MetricTable(METRICS_EVENTS, values, tally, capacity);
     this.value = NumberBuilder.float64(capacity);
     this.valueInt = int64Builder(capacity);
+    this.table = new MetricTable(METRICS_EVENTS, values, tally, capacity, {
+      value: this.value,
+      value_int: this.valueInt,
+      monotonic: this.monotonic,
+      exemplars: this.exemplars.builder,
+    });
   }
 
   point(start: number, end: number): void {
@@ -97,7 +103,7 @@ export class NumberPoints implements PointReader {
         case TAG.exemplars: {
           p = wire.open(p, end);
           const { stop } = wire;
-          if (!writeExemplar(values, p, stop, this.exemplars.element())) exemplarsFit = false;
+          if (!writeExemplar(values, p, stop, this.exemplars.element(table.rows))) exemplarsFit = false;
           p = stop;
           break;
         }
@@ -112,16 +118,15 @@ export class NumberPoints implements PointReader {
     const recorded = (flags & NO_RECORDED_VALUE) === 0;
     const refusal = refuseTimes(timeLow, timeHigh, startHigh) ?? refuseValue(member !== 0 || !recorded, exemplarsFit);
     if (refusal !== undefined) return this.reject(start, end, refusal);
-    table.appendPoint(timeLow, timeHigh, startLow, startHigh, flags);
+    const row = table.appendPoint(timeLow, timeHigh, startLow, startHigh, flags);
     this.exemplars.endRow();
-    if (recorded && member === TAG.asInt) {
+    if (!recorded) return;
+    this.value.padNulls(row);
+    if (member === TAG.asInt) {
       this.value.append(high * 0x1_0000_0000 + (low >>> 0));
+      this.valueInt.padNulls(row);
       this.valueInt.append(low, high);
-    } else {
-      if (recorded) this.value.append(double);
-      else this.value.appendNull();
-      this.valueInt.appendNull();
-    }
+    } else this.value.append(double);
   }
 
   private reject(start: number, end: number, refusal: Refusal): void {
@@ -138,13 +143,16 @@ export class NumberPoints implements PointReader {
     }
   }
 
-  finish(): TableBatch {
-    return this.table.finish({
-      value: this.value,
-      value_int: this.valueInt,
-      monotonic: this.monotonic,
-      exemplars: this.exemplars.builder,
-    });
+  finish(keep: Keep): TableBatch {
+    const { rows } = this.table;
+    this.table.pad();
+    for (const column of [this.value, this.valueInt, this.exemplars.builder]) column.padNulls(rows);
+    return this.table.finish(keep);
+  }
+
+  reset(): void {
+    this.table.reset();
+    this.exemplars.reset();
   }
 }
 

@@ -1,5 +1,6 @@
 import { NumberBuilder, uint64Builder } from '../../columnar/builders';
 import { ListBuilder } from '../../columnar/nested-builders';
+import type { Keep } from '../../columnar/slab';
 import type { TableBatch } from '../../core/batch';
 import { METRICS_SUMMARIES } from '../../core/builtin-tables';
 import type { ValueReader } from './any-value';
@@ -23,7 +24,12 @@ export class SummaryPoints implements PointReader {
     private readonly values: ValueReader,
     tally: RowTally,
   ) {
-    this.table = new MetricTable(METRICS_SUMMARIES, values, tally, 16);
+    this.table = new MetricTable(METRICS_SUMMARIES, values, tally, 16, {
+      count: this.count,
+      sum: this.sum,
+      quantiles: this.quantiles,
+      quantile_values: this.quantileValues,
+    });
   }
 
   point(start: number, end: number): void {
@@ -115,12 +121,12 @@ export class SummaryPoints implements PointReader {
     this.quantileValues.items.append(value);
   }
 
-  finish(): TableBatch {
-    return this.table.finish({
-      count: this.count,
-      sum: this.sum,
-      quantiles: this.quantiles,
-      quantile_values: this.quantileValues,
-    });
+  finish(keep: Keep): TableBatch {
+    this.table.pad();
+    return this.table.finish(keep);
+  }
+
+  reset(): void {
+    this.table.reset();
   }
 }

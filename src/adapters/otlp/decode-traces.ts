@@ -1,13 +1,15 @@
 import { int64Builder, NumberBuilder, timestampBuilder } from '../../columnar/builders';
-import { utf8Builder } from '../../columnar/bytes-builder';
+import { type BytesBuilder, utf8Builder } from '../../columnar/bytes-builder';
 import { HexBuilder } from '../../columnar/hex-builder';
 import { InternedBuilder } from '../../columnar/interned';
+import type { Keep } from '../../columnar/slab';
 import type { DecodedRequest } from '../../core/batch';
 import { TRACES_SPANS } from '../../core/builtin-tables';
 import { Wire } from '../wire';
 import { ValueReader } from './any-value';
 import { AttributeColumn } from './attribute-column';
 import type { DecodeContext } from './context';
+import { DecoderPool, type RequestDecoder } from './decoder-pool';
 import { EnumColumn } from './enum-column';
 import { type EnvelopeVisitor, type Origin, walkEnvelope } from './envelope';
 import { isId, SPAN_ID_BYTES, TRACE_ID_BYTES } from './ids';
@@ -15,7 +17,7 @@ import { JsonListColumn } from './json-list';
 import { OriginColumns } from './origin';
 import { type Refusal, RowTally, timeTooLate } from './rejections';
 import { writeEvent, writeLink } from './span-json';
-import { bounded, tableBatch } from './table-batch';
+import { TableColumns } from './table-batch';
 import { requireUtf8, SPAN, validate } from './validate';
 
 const TAG = {
@@ -55,16 +57,14 @@ const LATE_EVENT = timeTooLate('events');
 /** Bytes of a span on the wire, for first capacities only. */
 const TYPICAL_ROW_BYTES = 400;
 
+const pool = new DecoderPool((bodyBytes) => new TracesDecoder(bodyBytes));
+
 /**
  * Decodes an ExportTraceServiceRequest (opentelemetry/proto/collector/trace/v1) into `traces_spans`.
  * Throws IngestError `invalid_argument` for anything that is not a valid message, `payload_too_large` for too many rows.
  */
-export function decodeTraces(body: Uint8Array, _context: DecodeContext): DecodedRequest {
-  return bounded(() => {
-    const decoder = new TracesDecoder(new Wire(body));
-    walkEnvelope(decoder.wire, decoder);
-    return decoder.finish();
-  });
+export function decodeTraces(body: Uint8Array, context: DecodeContext): DecodedRequest {
+  return pool.run(body, context);
 }
 
 /** The fields of one span as they are found, whatever their order; reset for each span. */
@@ -117,10 +117,11 @@ function refuse(bytes: Uint8Array, f: SpanFields): Refusal | undefined {
   return f.eventTimesFit ? undefined : LATE_EVENT;
 }
 
-class TracesDecoder implements EnvelopeVisitor {
+class TracesDecoder implements RequestDecoder, EnvelopeVisitor {
+  private readonly wire = new Wire();
+  private readonly values = new ValueReader(this.wire);
   private readonly tally = new RowTally();
   private readonly fields = new SpanFields();
-  private readonly values;
   private readonly start;
   private readonly end;
   private readonly duration;
@@ -140,10 +141,10 @@ class TracesDecoder implements EnvelopeVisitor {
   private readonly links = new JsonListColumn();
   private readonly droppedLinks;
   private readonly origin;
+  private readonly columns;
 
-  constructor(readonly wire: Wire) {
-    const rows = Math.max(16, Math.ceil(wire.bytes.length / TYPICAL_ROW_BYTES));
-    this.values = new ValueReader(wire);
+  constructor(bodyBytes: number) {
+    const rows = Math.max(16, Math.ceil(bodyBytes / TYPICAL_ROW_BYTES));
     this.start = timestampBuilder(rows);
     this.end = timestampBuilder(rows);
     this.duration = int64Builder(rows);
@@ -161,6 +162,49 @@ class TracesDecoder implements EnvelopeVisitor {
     this.droppedEvents = NumberBuilder.uint32(rows);
     this.droppedLinks = NumberBuilder.uint32(rows);
     this.origin = new OriginColumns(this.values, rows);
+    this.columns = new TableColumns(TRACES_SPANS, {
+      start_time: this.start,
+      end_time: this.end,
+      duration_ns: this.duration,
+      trace_id: this.traceId,
+      span_id: this.spanId,
+      parent_span_id: this.parentSpanId,
+      trace_state: this.traceState,
+      flags: this.flags,
+      name: this.name,
+      kind: this.kind.builder,
+      status_code: this.statusCode.builder,
+      status_message: this.statusMessage,
+      app: this.origin.app,
+      host: this.origin.host,
+      attributes: this.attributes.builder,
+      dropped_attributes_count: this.droppedAttributes,
+      events: this.events.builder,
+      dropped_events_count: this.droppedEvents,
+      links: this.links.builder,
+      dropped_links_count: this.droppedLinks,
+      resource: this.origin.resource,
+      scope: this.origin.scope,
+    });
+  }
+
+  decode(body: Uint8Array, _context: DecodeContext, keep: Keep): DecodedRequest {
+    this.wire.load(body);
+    walkEnvelope(this.wire, this);
+    const { accepted: acceptedRows, rejected: rejectedRows, rejections } = this.tally;
+    if (acceptedRows > 0) this.pad(acceptedRows);
+    return { batches: acceptedRows > 0 ? [this.columns.finish(keep)] : [], acceptedRows, rejectedRows, rejections };
+  }
+
+  reset(): void {
+    this.wire.clear();
+    this.values.reset();
+    this.tally.reset();
+    this.attributes.reset();
+    this.events.reset();
+    this.links.reset();
+    this.origin.reset();
+    this.columns.reset();
   }
 
   row(start: number, end: number): void {
@@ -230,8 +274,8 @@ class TracesDecoder implements EnvelopeVisitor {
         next = wire.open(p, end);
         const { stop } = wire;
         if (tag === TAG.status) this.readStatus(next, stop);
-        else if (tag === TAG.links) writeLink(this.values, next, stop, this.links.element());
-        else if (!writeEvent(this.values, next, stop, this.events.element())) f.eventTimesFit = false;
+        else if (tag === TAG.links) writeLink(this.values, next, stop, this.links.element(this.tally.accepted));
+        else if (!writeEvent(this.values, next, stop, this.events.element(this.tally.accepted))) f.eventTimesFit = false;
         return stop;
       }
       case TAG.traceState:
@@ -283,40 +327,48 @@ class TracesDecoder implements EnvelopeVisitor {
     const refusal = refuse(bytes, f);
     if (refusal !== undefined) return this.reject(start, end, refusal);
     if (f.replaced) validate(wire, start, end, SPAN);
-    this.tally.accept();
-    this.appendFields();
+    this.appendFields(this.tally.accept());
   }
 
-  private appendFields(): void {
+  /** Columns that the span says nothing about are left behind; `pad` or a later value fills them up. */
+  private appendFields(row: number): void {
     const { fields: f } = this;
     const { bytes } = this.wire;
     this.start.append(f.startLow, f.startHigh);
-    if ((f.endLow | f.endHigh) === 0) {
-      this.end.appendNull();
-      this.duration.appendNull();
-    } else {
+    if ((f.endLow | f.endHigh) !== 0) {
+      this.end.padNulls(row);
       this.end.append(f.endLow, f.endHigh);
+      this.duration.padNulls(row);
       const borrow = f.endLow >>> 0 < f.startLow >>> 0 ? 1 : 0;
       this.duration.append(f.endLow - f.startLow, f.endHigh - f.startHigh - borrow);
     }
     this.traceId.append(bytes, f.traceStart, f.traceEnd);
     this.spanId.append(bytes, f.spanStart, f.spanEnd);
-    if (isId(bytes, f.parentStart, f.parentEnd, SPAN_ID_BYTES)) this.parentSpanId.append(bytes, f.parentStart, f.parentEnd);
-    else this.parentSpanId.appendNull();
-    if (f.stateEnd > f.stateStart) this.traceState.append(bytes, f.stateStart, f.stateEnd);
-    else this.traceState.appendNull();
-    this.flags.append(f.flags);
+    if (isId(bytes, f.parentStart, f.parentEnd, SPAN_ID_BYTES)) {
+      this.parentSpanId.padNulls(row);
+      this.parentSpanId.append(bytes, f.parentStart, f.parentEnd);
+    }
+    appendText(this.traceState, row, bytes, f.stateStart, f.stateEnd);
     this.name.append(bytes, f.nameStart, f.nameEnd);
     this.kind.append(f.kind);
     this.statusCode.append(f.code);
-    if (f.messageEnd > f.messageStart) this.statusMessage.append(bytes, f.messageStart, f.messageEnd);
-    else this.statusMessage.appendNull();
+    appendText(this.statusMessage, row, bytes, f.messageStart, f.messageEnd);
     this.attributes.endRow();
-    this.droppedAttributes.append(f.droppedAttributes);
     this.events.endRow();
-    this.droppedEvents.append(f.droppedEvents);
     this.links.endRow();
-    this.droppedLinks.append(f.droppedLinks);
+    appendNumber(this.flags, row, f.flags);
+    appendNumber(this.droppedAttributes, row, f.droppedAttributes);
+    appendNumber(this.droppedEvents, row, f.droppedEvents);
+    appendNumber(this.droppedLinks, row, f.droppedLinks);
+  }
+
+  private pad(rows: number): void {
+    const { end, duration, parentSpanId, traceState, statusMessage } = this;
+    const events = this.events.builder;
+    const links = this.links.builder;
+    for (const column of [end, duration, parentSpanId, traceState, statusMessage, events, links]) column.padNulls(rows);
+    const { flags, droppedAttributes, droppedEvents, droppedLinks } = this;
+    for (const column of [flags, droppedAttributes, droppedEvents, droppedLinks]) column.padZeros(rows);
   }
 
   private reject(start: number, end: number, refusal: Refusal): void {
@@ -330,34 +382,16 @@ class TracesDecoder implements EnvelopeVisitor {
   endScope(origin: Origin): void {
     this.origin.append(origin, this.tally.accepted - this.origin.app.length);
   }
+}
 
-  finish(): DecodedRequest {
-    const { accepted: acceptedRows, rejected: rejectedRows, rejections } = this.tally;
-    if (acceptedRows === 0) return { batches: [], acceptedRows, rejectedRows, rejections };
-    const batch = tableBatch(TRACES_SPANS, {
-      start_time: this.start,
-      end_time: this.end,
-      duration_ns: this.duration,
-      trace_id: this.traceId,
-      span_id: this.spanId,
-      parent_span_id: this.parentSpanId,
-      trace_state: this.traceState,
-      flags: this.flags,
-      name: this.name,
-      kind: this.kind.builder,
-      status_code: this.statusCode.builder,
-      status_message: this.statusMessage,
-      app: this.origin.app,
-      host: this.origin.host,
-      attributes: this.attributes.builder,
-      dropped_attributes_count: this.droppedAttributes,
-      events: this.events.builder,
-      dropped_events_count: this.droppedEvents,
-      links: this.links.builder,
-      dropped_links_count: this.droppedLinks,
-      resource: this.origin.resource,
-      scope: this.origin.scope,
-    });
-    return { batches: [batch], acceptedRows, rejectedRows, rejections };
-  }
+function appendText(column: BytesBuilder, row: number, bytes: Uint8Array, start: number, end: number): void {
+  if (end === start) return;
+  column.padNulls(row);
+  column.append(bytes, start, end);
+}
+
+function appendNumber(column: NumberBuilder<Uint32Array>, row: number, value: number): void {
+  if (value === 0) return;
+  column.padZeros(row);
+  column.append(value);
 }

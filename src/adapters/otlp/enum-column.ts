@@ -8,8 +8,7 @@ export class EnumColumn {
     private readonly names: readonly string[],
     capacity?: number,
   ) {
-    this.builder = new InternedBuilder(capacity);
-    for (const name of names) this.builder.interner.internString(name);
+    this.builder = new InternedBuilder(capacity, names);
   }
 
   append(value: number): void {

@@ -1,5 +1,6 @@
 import { NumberBuilder, uint64Builder } from '../../columnar/builders';
 import { ListBuilder } from '../../columnar/nested-builders';
+import type { Keep } from '../../columnar/slab';
 import type { TableBatch } from '../../core/batch';
 import { METRICS_HISTOGRAMS } from '../../core/builtin-tables';
 import type { Wire } from '../wire';
@@ -54,7 +55,22 @@ export class HistogramTable {
   private readonly max = NumberBuilder.float64();
 
   constructor(values: ValueReader, tally: RowTally) {
-    this.shared = new MetricTable(METRICS_HISTOGRAMS, values, tally, 16);
+    this.shared = new MetricTable(METRICS_HISTOGRAMS, values, tally, 16, {
+      count: this.count,
+      sum: this.sum,
+      min: this.min,
+      max: this.max,
+      bucket_counts: this.bucketCounts,
+      explicit_bounds: this.explicitBounds,
+      scale: this.scale,
+      zero_count: this.zeroCount,
+      zero_threshold: this.zeroThreshold,
+      positive_offset: this.positiveOffset,
+      positive_bucket_counts: this.positiveCounts,
+      negative_offset: this.negativeOffset,
+      negative_bucket_counts: this.negativeCounts,
+      exemplars: this.exemplars.builder,
+    });
   }
 
   /** Appends everything but the buckets. A point without a recorded value keeps its identity alone. */
@@ -76,23 +92,15 @@ export class HistogramTable {
     this.shared.reject(refusal);
   }
 
-  finish(): TableBatch {
-    return this.shared.finish({
-      count: this.count,
-      sum: this.sum,
-      min: this.min,
-      max: this.max,
-      bucket_counts: this.bucketCounts,
-      explicit_bounds: this.explicitBounds,
-      scale: this.scale,
-      zero_count: this.zeroCount,
-      zero_threshold: this.zeroThreshold,
-      positive_offset: this.positiveOffset,
-      positive_bucket_counts: this.positiveCounts,
-      negative_offset: this.negativeOffset,
-      negative_bucket_counts: this.negativeCounts,
-      exemplars: this.exemplars.builder,
-    });
+  finish(keep: Keep): TableBatch {
+    this.shared.pad();
+    this.exemplars.builder.padNulls(this.shared.rows);
+    return this.shared.finish(keep);
+  }
+
+  reset(): void {
+    this.shared.reset();
+    this.exemplars.reset();
   }
 }
 

@@ -10,16 +10,23 @@ export class JsonListColumn {
   readonly builder: BytesBuilder = utf8Builder();
   private elements = 0;
 
-  /** Starts the next element: write it into the result. */
-  element(): BytesBuilder {
+  /** Starts the next element of row `row`: write it into the result. */
+  element(row: number): BytesBuilder {
+    this.builder.padNulls(row);
     writeText(this.builder, this.elements++ === 0 ? FIRST : NEXT);
     return this.builder;
   }
 
+  /** Closes the row. One without elements becomes null when a later one has some, or by `padNulls`. */
   endRow(): void {
-    if (this.elements === 0) return this.builder.appendNull();
+    if (this.elements === 0) return;
     writeText(this.builder, LAST);
     this.builder.endValue();
+    this.elements = 0;
+  }
+
+  reset(): void {
+    this.builder.reset();
     this.elements = 0;
   }
 

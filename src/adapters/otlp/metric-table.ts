@@ -2,6 +2,7 @@ import type { AttributesBuilder } from '../../columnar/attributes';
 import { type ColumnBuilder, NumberBuilder, timestampBuilder } from '../../columnar/builders';
 import { InternedBuilder } from '../../columnar/interned';
 import { DictionaryBuilder } from '../../columnar/nested-builders';
+import type { Keep } from '../../columnar/slab';
 import type { TableBatch } from '../../core/batch';
 import type { TableSchema } from '../../core/table-schema';
 import type { ValueReader } from './any-value';
@@ -10,7 +11,7 @@ import { EnumColumn } from './enum-column';
 import type { Origin, Range } from './envelope';
 import { OriginColumns } from './origin';
 import { type Refusal, type RowTally, timeTooLate } from './rejections';
-import { tableBatch } from './table-batch';
+import { TableColumns } from './table-batch';
 
 const TEMPORALITIES = ['unspecified', 'delta', 'cumulative'];
 
@@ -66,12 +67,15 @@ export class MetricTable {
   private readonly metadata: DictionaryBuilder<AttributesBuilder>;
   private readonly metadataValues: AttributeColumn;
   private readonly origin: OriginColumns;
+  private readonly columns: TableColumns;
 
   constructor(
-    private readonly schema: TableSchema,
+    schema: TableSchema,
     private readonly values: ValueReader,
     private readonly tally: RowTally,
     capacity: number,
+    /** The columns of this kind of point. */
+    own: Readonly<Record<string, ColumnBuilder>>,
   ) {
     this.time = timestampBuilder(capacity);
     this.startTime = timestampBuilder(capacity);
@@ -85,17 +89,40 @@ export class MetricTable {
     this.metadataValues = new AttributeColumn(values);
     this.metadata = new DictionaryBuilder(this.metadataValues.builder, capacity);
     this.origin = new OriginColumns(values, capacity);
+    this.columns = new TableColumns(schema, {
+      time: this.time,
+      app: this.origin.app,
+      host: this.origin.host,
+      labels: this.labels.builder,
+      metric: this.metric,
+      description: this.description,
+      unit: this.unit,
+      kind: this.kind,
+      start_time: this.startTime,
+      temporality: this.temporality.builder,
+      flags: this.flags,
+      metadata: this.metadata,
+      resource: this.origin.resource,
+      scope: this.origin.scope,
+      ...own,
+    });
   }
 
-  /** Closes a row with what every kind of point has. */
-  appendPoint(timeLow: number, timeHigh: number, startLow: number, startHigh: number, flags: number): void {
+  /** Closes a row with what every kind of point has; gives its position in the table. */
+  appendPoint(timeLow: number, timeHigh: number, startLow: number, startHigh: number, flags: number): number {
     this.tally.accept();
-    this.rows++;
+    const row = this.rows++;
     this.time.append(timeLow, timeHigh);
-    if ((startLow | startHigh) === 0) this.startTime.appendNull();
-    else this.startTime.append(startLow, startHigh);
-    this.flags.append(flags);
+    if ((startLow | startHigh) !== 0) {
+      this.startTime.padNulls(row);
+      this.startTime.append(startLow, startHigh);
+    }
+    if (flags !== 0) {
+      this.flags.padZeros(row);
+      this.flags.append(flags);
+    }
     this.labels.endRow();
+    return row;
   }
 
   /** Refuses the open row. What other columns hold of it is the caller's to take back. */
@@ -133,23 +160,21 @@ export class MetricTable {
     this.origin.append(origin, this.rows - this.origin.app.length);
   }
 
-  finish(columns: Readonly<Record<string, ColumnBuilder>>): TableBatch {
-    return tableBatch(this.schema, {
-      time: this.time,
-      app: this.origin.app,
-      host: this.origin.host,
-      labels: this.labels.builder,
-      metric: this.metric,
-      description: this.description,
-      unit: this.unit,
-      kind: this.kind,
-      start_time: this.startTime,
-      temporality: this.temporality.builder,
-      flags: this.flags,
-      metadata: this.metadata,
-      resource: this.origin.resource,
-      scope: this.origin.scope,
-      ...columns,
-    });
+  /** Fills up the columns that the last rows said nothing about. */
+  pad(): void {
+    this.startTime.padNulls(this.rows);
+    this.flags.padZeros(this.rows);
+  }
+
+  finish(keep: Keep): TableBatch {
+    return this.columns.finish(keep);
+  }
+
+  reset(): void {
+    this.rows = 0;
+    this.labels.reset();
+    this.metadataValues.reset();
+    this.origin.reset();
+    this.columns.reset();
   }
 }

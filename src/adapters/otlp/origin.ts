@@ -53,6 +53,17 @@ export class OriginColumns {
     this.scope = new DictionaryBuilder(this.scopes.builder, capacity);
   }
 
+  /** Empties the columns. */
+  reset(): void {
+    this.app.reset();
+    this.host.reset();
+    this.resource.reset();
+    this.scope.reset();
+    this.resources.reset();
+    this.scopes.reset();
+    this.current = undefined;
+  }
+
   /** The next `count` rows come from `origin`, whose blocks have been validated. */
   append(origin: Origin, count: number): void {
     if (count === 0) return;

@@ -19,13 +19,22 @@ export const timeTooLate = (column: string): Refusal => ({
 export class RowTally {
   accepted = 0;
   rejected = 0;
-  readonly rejections: RowRejection[] = [];
+  rejections: RowRejection[] = [];
 
-  accept(): void {
+  /** Starts a new request; the list of the last one is no longer touched. */
+  reset(): void {
+    this.accepted = 0;
+    this.rejected = 0;
+    this.rejections = [];
+  }
+
+  /** Counts one more accepted row; gives its position among them. */
+  accept(): number {
     // A row can cost two bytes on the wire and a hundred in memory.
-    if (++this.accepted > LIMITS.rowsPerWriteMax) {
+    if (this.accepted === LIMITS.rowsPerWriteMax) {
       throw new IngestError('payload_too_large', `a request holds at most ${LIMITS.rowsPerWriteMax} rows`);
     }
+    return this.accepted++;
   }
 
   reject({ code, column, message }: Refusal): void {

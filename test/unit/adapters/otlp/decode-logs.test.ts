@@ -1,3 +1,4 @@
+import { batchRows } from '../../../support/batch-rows';
 import { ARRIVAL_NS, type Decoded, decodeRows, delimited, logRequest, requestOf } from '../../../support/otlp-decode';
 
 const TRACE_ID = Uint8Array.from({ length: 16 }, (_, i) => i + 0xa0);
@@ -287,4 +288,18 @@ test('blocks in a row that are equal share one dictionary value', () => {
   const { request } = decodeRows('logs', Buffer.concat([block, block, block]));
   const resource = request.batches[0].batch.getChild('resource')!;
   expect([resource.length, resource.data[0].dictionary?.length]).toEqual([3, 1]);
+});
+
+test('a decoder is used again: later requests leave the batches of earlier ones alone, and an error leaves nothing behind', () => {
+  const first = decodeRows('logs', requestOf('logs', [{ body: { stringValue: 'one' }, eventName: 'e', traceId: TRACE_ID }]));
+  const before = structuredClone(first.rows);
+  expect(() => decodeRows('logs', Buffer.concat([requestOf('logs', [{ eventName: 'lost' }]), Uint8Array.of(0x0a)]))).toThrow(
+    'field ends',
+  );
+  const second = decodeRows('logs', requestOf('logs', [{ body: { stringValue: 'two' }, attributes: [attribute('k', {})] }, {}]));
+  expect(second.rows.logs_events.map((row) => [row.message, row.event_name, row.trace_id, row.labels])).toEqual([
+    ['two', undefined, undefined, [['k', 0, '']]],
+    [undefined, undefined, undefined, []],
+  ]);
+  expect(batchRows(first.request.batches[0].batch)).toEqual(before.logs_events);
 });
