@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { collectDefaultMetrics } from 'prom-client';
+import { FlightAdapter } from './adapters/flight/adapter';
 import { GrpcListener } from './adapters/grpc-listener';
 import { HttpListener } from './adapters/http-listener';
 import { decodeLogs } from './adapters/otlp/decode-logs';
@@ -105,7 +106,7 @@ export class App {
     });
     await this.waitForStores();
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
-    const { grpc, http } = await this.listenIngest(ingest, registry);
+    const { grpc, http } = await this.listenIngest(ingest, registry, this.flight(ingest, registry, wal, stores));
     return { grpc, http, admin };
   }
 
@@ -233,7 +234,25 @@ export class App {
     return address;
   }
 
-  private async listenIngest(ingest: WalIngest, registry: FileRegistry): Promise<{ grpc: string; http: string }> {
+  private flight(ingest: WalIngest, registry: FileRegistry, wal: FileWal, { sql }: Stores): FlightAdapter {
+    return new FlightAdapter({
+      ingest,
+      registry,
+      telemetry: this.telemetry,
+      sql,
+      progress: {
+        walId: wal.walId,
+        durableLsn: () => wal.stats().durableLsn,
+        delivered: (tier, at, signal) => this.delivered(tier, at, signal),
+      },
+    });
+  }
+
+  private async listenIngest(
+    ingest: WalIngest,
+    registry: FileRegistry,
+    flight: FlightAdapter,
+  ): Promise<{ grpc: string; http: string }> {
     const { config, telemetry, logger } = this;
     const graceMs = config.shutdown_grace_ms * LISTENERS_GRACE;
     const bodyBytesMax = config.request_bytes_max;
@@ -250,13 +269,14 @@ export class App {
     const grpc = new GrpcListener({
       host: config.host,
       port: config.grpc_port,
-      services: new OtlpGrpcAdapter({ ingest, decoders: DECODERS, telemetry }).services,
+      services: [...new OtlpGrpcAdapter({ ingest, decoders: DECODERS, telemetry }).services, ...flight.services],
       logger,
       messageBytesMax: bodyBytesMax,
     });
     const addresses = { http: await http.start(), grpc: await grpc.start() };
     grpc.setServing(true);
     this.stops.push(async () => {
+      flight.stop();
       await Promise.all([http.stop(graceMs), grpc.stop(graceMs)]);
       ingest.refuse('shutting down');
     });

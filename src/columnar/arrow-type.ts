@@ -53,3 +53,6 @@ const ARROW_TYPES: Readonly<Record<ColumnType, DataType>> = {
   'list<float64>': list(new Float64()),
   'list<string>': list(new Utf8()),
 };
+
+/** Every column type there is. */
+export const COLUMN_TYPES = Object.keys(ARROW_TYPES) as ColumnType[];

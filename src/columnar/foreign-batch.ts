@@ -229,7 +229,8 @@ export class BatchReader {
   private nextArray<A extends AnyArray>(path: string, array: ArrayType<A>, length: number): A {
     const width = array.BYTES_PER_ELEMENT;
     const bytes = this.nextBuffer(path, length * width);
-    const aligned = bytes.byteOffset % width === 0 ? bytes : bytes.slice(0, length * width);
+    // A Buffer's own slice would not copy.
+    const aligned = bytes.byteOffset % width === 0 ? bytes : Uint8Array.prototype.slice.call(bytes, 0, length * width);
     return new array(aligned.buffer, aligned.byteOffset, length);
   }
 

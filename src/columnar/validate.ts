@@ -35,6 +35,18 @@ export class ForeignStream {
     return this.schema;
   }
 
+  /** Bytes of the dictionaries that are kept for the batches to come. */
+  get dictionaryBytes(): number {
+    let bytes = 0;
+    for (const values of this.dictionaries.values()) bytes += values.byteLength;
+    return bytes;
+  }
+
+  /** Counts rows anew: in Flight each batch is a request of its own, the stream may be as long as it likes. */
+  beginRequest(): void {
+    this.rows = 0;
+  }
+
   /**
    * Takes the next message: `header` is the flatbuffer without its length, `body` what follows it. The record batch, if it
    * was one;

@@ -1,3 +1,6 @@
+import { IngestError } from '../core/errors';
+import type { ArrowSql } from '../core/query';
+
 /** One answer of `POST /api/sql`: column names and types, and rows whose values are JSON texts already. */
 export interface SqlAnswer {
   readonly columns: readonly { name: string; type: string }[];
@@ -35,8 +38,14 @@ export class SqlError extends Error {
   }
 }
 
+/** The same error in the words of the adapters. */
+export function toIngestError(error: SqlError): IngestError {
+  const codes = { invalid: 'invalid_argument', unavailable: 'unavailable', timeout: 'deadline_exceeded' } as const;
+  return new IngestError(codes[error.kind], error.message, { cause: error });
+}
+
 /** One store that answers read-only SQL. */
-export interface SqlStore {
+export interface SqlStore extends ArrowSql {
   query(sql: string, format: SqlFormat): Promise<SqlResult>;
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 /** Read-only SQL on ClickHouse: `readonly=1`, limits of rows and time, the store's own formats. */
+import type { Readable } from 'node:stream';
 import { type ClickHouseClient, ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client';
-import { SqlError, type SqlFormat, type SqlLimits, type SqlResult, type SqlStore } from './answer';
+import { SqlError, type SqlFormat, type SqlLimits, type SqlResult, type SqlStore, toIngestError } from './answer';
 
 const FORMATS = {
   json: { name: 'JSONCompact', contentType: 'application/json' },
@@ -31,23 +32,14 @@ export class ClickHouseSql implements SqlStore {
   }
 
   async query(sql: string, format: SqlFormat): Promise<SqlResult> {
-    const { name, contentType } = FORMATS[format];
+    const { contentType } = FORMATS[format];
     const startedAt = performance.now();
     try {
-      const { stream } = await this.client.exec({
-        query: `${sql.replace(/[\s;]+$/, '')}\nFORMAT ${name}`,
-        clickhouse_settings: {
-          readonly: '1',
-          max_execution_time: Math.ceil(this.limits.timeoutMs / 1000),
-          max_result_rows: String(this.limits.rowsMax + 1),
-          result_overflow_mode: 'break',
-          output_format_json_quote_64bit_integers: 1,
-          output_format_json_quote_decimals: 1,
-          output_format_json_quote_denormals: 1,
-          date_time_output_format: 'iso',
-          output_format_arrow_compression_method: 'none',
-          wait_end_of_query: 1,
-        } as never,
+      const stream = await this.exec(sql, format, {
+        max_execution_time: Math.ceil(this.limits.timeoutMs / 1000),
+        max_result_rows: String(this.limits.rowsMax + 1),
+        result_overflow_mode: 'break',
+        wait_end_of_query: 1,
       });
       const chunks: Buffer[] = [];
       for await (const chunk of stream) chunks.push(chunk as Buffer);
@@ -56,6 +48,31 @@ export class ClickHouseSql implements SqlStore {
     } catch (error) {
       throw sqlError(error);
     }
+  }
+
+  /** The store's own stream; no limit of rows or time, as long as the caller takes them. */
+  async *stream(sql: string): AsyncGenerator<Uint8Array> {
+    try {
+      for await (const chunk of await this.exec(sql, 'arrow', {})) yield chunk as Buffer;
+    } catch (error) {
+      throw toIngestError(sqlError(error));
+    }
+  }
+
+  private async exec(sql: string, format: SqlFormat, settings: object): Promise<Readable> {
+    const { stream } = await this.client.exec({
+      query: `${sql.replace(/[\s;]+$/, '')}\nFORMAT ${FORMATS[format].name}`,
+      clickhouse_settings: {
+        readonly: '1',
+        output_format_json_quote_64bit_integers: 1,
+        output_format_json_quote_decimals: 1,
+        output_format_json_quote_denormals: 1,
+        date_time_output_format: 'iso',
+        output_format_arrow_compression_method: 'none',
+        ...settings,
+      } as never,
+    });
+    return stream;
   }
 
   /** ClickHouse's JSONCompact in the shape of our answer. */

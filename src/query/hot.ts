@@ -4,7 +4,16 @@
  * a superuser could leave the database by functions and COPY TO PROGRAM whatever the transaction says.
  */
 import { type FieldDef, Pool, type PoolClient, type QueryArrayConfig, type types } from 'pg';
-import { answerToJson, type SqlAnswer, SqlError, type SqlFormat, type SqlLimits, type SqlResult, type SqlStore } from './answer';
+import {
+  answerToJson,
+  type SqlAnswer,
+  SqlError,
+  type SqlFormat,
+  type SqlLimits,
+  type SqlResult,
+  type SqlStore,
+  toIngestError,
+} from './answer';
 import { answerToArrow, answerToCsv } from './formats';
 import { jsonValue, typeName } from './postgres-values';
 
@@ -12,6 +21,10 @@ import { jsonValue, typeName } from './postgres-values';
 const CURSOR_STATEMENT = /^\s*(select|with|values|table|\()/i;
 const OTHER_STATEMENT = /^\s*(explain|show)\b/i;
 const CONNECTIONS_MAX = 4;
+/** Rows in memory while an answer is streamed. */
+const STREAM_ROWS = 10_000;
+/** Who takes no rows for so long loses the connection to others. */
+const STREAM_IDLE_MS = 60_000;
 
 const UNAVAILABLE = /^(08|53|57P|58)/;
 
@@ -39,11 +52,54 @@ export class PostgresSql implements SqlStore {
     return format === 'csv' ? answerToCsv(answer) : answerToJson(answer);
   }
 
+  /** Parts of `STREAM_ROWS` rows, each an IPC stream of its own. No limit of rows; the time limit is one of each part. */
+  async *stream(given: string): AsyncGenerator<Uint8Array> {
+    const sql = stripEnd(given);
+    let client: PoolClient | undefined;
+    try {
+      client = await this.begin(sql);
+      await client.query(`SET LOCAL idle_in_transaction_session_timeout = ${STREAM_IDLE_MS}`);
+      for await (const rows of this.parts(client, sql)) yield answerToArrow(toAnswer(rows)).body as Uint8Array;
+    } catch (error) {
+      throw toIngestError(sqlError(error));
+    } finally {
+      // Also when the caller leaves the loop.
+      if (client !== undefined) await rollback(client);
+    }
+  }
+
+  private async *parts(client: PoolClient, sql: string): AsyncGenerator<Rows> {
+    if (!CURSOR_STATEMENT.test(sql)) {
+      yield await oneStatement(client, sql);
+      return;
+    }
+    await oneStatement(client, declareCursor(sql));
+    for (let isFirst = true; ; isFirst = false) {
+      const part = await oneStatement(client, `FETCH FORWARD ${STREAM_ROWS} FROM answer`);
+      if (isFirst || part.rows.length > 0) yield part;
+      if (part.rows.length < STREAM_ROWS) return;
+    }
+  }
+
   private async run(sql: string): Promise<SqlAnswer> {
-    const useCursor = CURSOR_STATEMENT.test(sql);
-    if (!useCursor && !OTHER_STATEMENT.test(sql))
-      throw new SqlError('only SELECT, WITH, VALUES, TABLE, EXPLAIN and SHOW', '25006', 'invalid');
     const startedAt = performance.now();
+    const client = await this.begin(sql);
+    try {
+      const read = await (CURSOR_STATEMENT.test(sql) ? this.throughCursor(client, sql) : oneStatement(client, sql));
+      const answer = toAnswer({ fields: read.fields, rows: read.rows.slice(0, this.limits.rowsMax) });
+      const elapsedMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
+      return { ...answer, elapsedMs, truncated: read.rows.length > this.limits.rowsMax };
+    } catch (error) {
+      throw sqlError(error);
+    } finally {
+      await rollback(client);
+    }
+  }
+
+  /** A connection in a transaction that cannot write; `rollback` gives it back. Throws SqlError. */
+  private async begin(sql: string): Promise<PoolClient> {
+    if (!CURSOR_STATEMENT.test(sql) && !OTHER_STATEMENT.test(sql))
+      throw new SqlError('only SELECT, WITH, VALUES, TABLE, EXPLAIN and SHOW', '25006', 'invalid');
     let client: PoolClient;
     try {
       client = await this.pool.connect();
@@ -54,26 +110,15 @@ export class PostgresSql implements SqlStore {
       await client.query(
         `BEGIN READ ONLY; SET LOCAL statement_timeout = ${this.limits.timeoutMs}; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'`,
       );
-      const { fields, rows } = useCursor ? await this.throughCursor(client, sql) : await oneStatement(client, sql);
-      await client.query('ROLLBACK');
-      client.release();
-      return {
-        columns: fields.map((field) => ({ name: field.name, type: typeName(field.dataTypeID) })),
-        rows: rows.slice(0, this.limits.rowsMax).map((row) => row.map((value, i) => jsonValue(value, fields[i].dataTypeID))),
-        elapsedMs: Math.round((performance.now() - startedAt) * 1000) / 1000,
-        truncated: rows.length > this.limits.rowsMax,
-      };
     } catch (error) {
-      await client.query('ROLLBACK').then(
-        () => client.release(),
-        (broken: Error) => client.release(broken),
-      );
+      await rollback(client);
       throw sqlError(error);
     }
+    return client;
   }
 
   private async throughCursor(client: PoolClient, sql: string): Promise<Rows> {
-    await oneStatement(client, `DECLARE answer NO SCROLL CURSOR FOR ${sql}`);
+    await oneStatement(client, declareCursor(sql));
     return oneStatement(client, `FETCH FORWARD ${this.limits.rowsMax + 1} FROM answer`);
   }
 
@@ -85,6 +130,25 @@ export class PostgresSql implements SqlStore {
 interface Rows {
   readonly fields: readonly FieldDef[];
   readonly rows: readonly (readonly (string | null)[])[];
+}
+
+const declareCursor = (sql: string): string => `DECLARE answer NO SCROLL CURSOR FOR ${sql}`;
+
+function toAnswer({ fields, rows }: Rows): SqlAnswer {
+  return {
+    columns: fields.map((field) => ({ name: field.name, type: typeName(field.dataTypeID) })),
+    rows: rows.map((row) => row.map((value, i) => jsonValue(value, fields[i].dataTypeID))),
+    elapsedMs: 0,
+    truncated: false,
+  };
+}
+
+/** Ends the transaction and gives the connection back; a broken one is thrown away. */
+async function rollback(client: PoolClient): Promise<void> {
+  await client.query('ROLLBACK').then(
+    () => client.release(),
+    (broken: Error) => client.release(broken),
+  );
 }
 
 /** By the extended protocol, which refuses a second statement behind a semicolon. */

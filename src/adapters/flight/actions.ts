@@ -1,0 +1,131 @@
+/** DoAction: what a Flight client can do beside reading and writing. Bodies and results are JSON but for those of Flight SQL. */
+import { COLUMN_TYPES } from '../../columnar/arrow-type';
+import { IngestError } from '../../core/errors';
+import { type Lsn, lsn, type WalId } from '../../core/ids';
+import type { DeliveryProgress, Registry } from '../../core/ingest';
+import { LIMITS } from '../../core/limits';
+import type { ColumnSchema, ColumnType, Tier } from '../../core/table-schema';
+import { type Action, writeActionType } from './messages';
+import { readSqlCommand, readStatementQuery, writePreparedStatement } from './sql-messages';
+import { checkedTable, checkedTier } from './table-writer';
+import { jsonObject, sqlTicket } from './ticket';
+import { malformed } from './wire';
+
+/** How far the log and the sinks are. */
+export interface FlightProgress extends DeliveryProgress {
+  readonly walId: WalId;
+  /** The last durable entry. */
+  durableLsn(): Lsn;
+}
+
+export interface ActionContext {
+  readonly registry: Registry;
+  readonly progress: FlightProgress;
+  /** Store of statements that are prepared in this call. */
+  readonly tier: Tier;
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal;
+}
+
+interface ActionKind {
+  readonly description: string;
+  /** The body of the one result, or none. Throws IngestError. */
+  readonly run: (body: Buffer, context: ActionContext) => Promise<Buffer | undefined> | Buffer | undefined;
+}
+
+const TIERS: readonly Tier[] = ['hot', 'cold'];
+
+const ACTIONS: ReadonlyMap<string, ActionKind> = new Map<string, ActionKind>([
+  [
+    'create_table',
+    {
+      description:
+        'makes a table or adds columns: {"table":"cars","columns":[{"name":"ts","type":"timestamp"}],"time_column":"ts","tier":"hot"}',
+      run: createTable,
+    },
+  ],
+  ['flush', { description: 'waits until both stores have what was accepted so far: {"timeout_ms":30000}', run: flush }],
+  ['batch_status', { description: 'where a batch is, by its id in the trailer thermocline-last-batch', run: batchStatus }],
+  ['CreatePreparedStatement', { description: 'Flight SQL: a statement without parameters', run: prepareStatement }],
+  ['ClosePreparedStatement', { description: 'Flight SQL: nothing is kept, so there is nothing to do', run: () => undefined }],
+]);
+
+/** ActionType messages of all actions (FL13). */
+export const listActions = (): Buffer[] => Array.from(ACTIONS, ([type, { description }]) => writeActionType(type, description));
+
+/** Throws IngestError `unimplemented` for an action that is not known (FL13). */
+export async function runAction({ type, body }: Action, context: ActionContext): Promise<Buffer | undefined> {
+  const action = ACTIONS.get(type);
+  if (action === undefined) throw new IngestError('unimplemented', `there is no action ${JSON.stringify(type.slice(0, 80))}`);
+  return action.run(body, context);
+}
+
+const json = (value: object): Buffer => Buffer.from(JSON.stringify(value));
+
+async function createTable(body: Buffer, { registry }: ActionContext): Promise<Buffer> {
+  const { table: name, columns, time_column: timeColumn, tier } = jsonObject(body.toString(), 'the body of create_table');
+  const table = checkedTable(String(name));
+  if (!Array.isArray(columns)) throw malformed('create_table needs a list of columns');
+  const wanted = columns.map(readColumn);
+  const time = typeof timeColumn === 'string' ? timeColumn : wanted.find(({ type }) => type === 'timestamp')?.name;
+  if (time === undefined) throw malformed('create_table needs a column of type timestamp');
+  const nullable = wanted.map((column) => ({ ...column, nullable: column.nullable && column.name !== time }));
+  const home = checkedTier(tier, 'tier');
+  const schema = await registry.evolve(table, nullable, { timeColumn: time, ...(home === undefined ? {} : { tier: home }) });
+  return json({ table, version: schema.version, tier: schema.tier });
+}
+
+function readColumn(value: unknown): ColumnSchema {
+  const { name, type, nullable = true } = (value ?? {}) as { name?: unknown; type?: unknown; nullable?: unknown };
+  if (typeof name !== 'string') throw malformed('a column needs a name');
+  if (!isColumnType(type)) throw malformed(`column ${name.slice(0, 80)} has no known type`);
+  return { name, type, nullable: nullable !== false };
+}
+
+const isColumnType = (type: unknown): type is ColumnType => (COLUMN_TYPES as readonly unknown[]).includes(type);
+
+async function flush(body: Buffer, { progress, signal }: ActionContext): Promise<Buffer> {
+  const { timeout_ms: timeoutMs = LIMITS.ackTimeoutMs } = jsonObject(body.toString(), 'the body of flush');
+  if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0)) throw malformed('timeout_ms must be a number');
+  const at = progress.durableLsn();
+  const limit = AbortSignal.timeout(Math.min(timeoutMs, LIMITS.ackTimeoutMs * 10));
+  try {
+    const both = AbortSignal.any([signal, limit]);
+    await Promise.all(TIERS.map((tier) => progress.delivered(tier, at, both)));
+  } catch (error) {
+    if (!limit.aborted) throw new IngestError('cancelled', 'the client cancelled the call', { cause: error });
+    throw new IngestError('deadline_exceeded', 'the stores do not have everything yet', { cause: error });
+  }
+  return json({ lsn: at });
+}
+
+async function batchStatus(body: Buffer, { progress }: ActionContext): Promise<Buffer> {
+  const id = body.toString();
+  const [walId, position] = /^([0-9a-f]{32})-(\d{1,15})$/.exec(id)?.slice(1) ?? [];
+  if (position === undefined) throw malformed('the body of batch_status must be the id of a batch');
+  const at = lsn(Number(position));
+  if (walId !== progress.walId || at > progress.durableLsn()) throw new IngestError('not_found', 'no such batch');
+  const states = await Promise.all(TIERS.map((tier) => isDelivered(progress, tier, at)));
+  return json({ batch: id, durable: true, hot: states[0] ? 'delivered' : 'pending', cold: states[1] ? 'delivered' : 'pending' });
+}
+
+async function isDelivered(progress: DeliveryProgress, tier: Tier, at: Lsn): Promise<boolean> {
+  const limit = new AbortController();
+  const asked = progress.delivered(tier, at, limit.signal).then(
+    () => true,
+    () => false,
+  );
+  // What holds already is known after the microtasks of this turn.
+  setImmediate(() => limit.abort());
+  return asked;
+}
+
+/** The statement itself is the handle, so that nothing is kept on the server. */
+function prepareStatement(body: Buffer, { tier }: ActionContext): Buffer {
+  const command = readSqlCommand(body);
+  if (command?.name !== 'ActionCreatePreparedStatementRequest')
+    throw malformed('the body is no request for a prepared statement');
+  const { query, hasTransaction } = readStatementQuery(command.value, command.name);
+  if (hasTransaction) throw new IngestError('unimplemented', 'there are no transactions');
+  return writePreparedStatement(sqlTicket(query, tier));
+}

@@ -1,0 +1,293 @@
+/** Arrow Flight and the part of Flight SQL that ingest and simple reading need, on the raw messages of grpc-js. */
+import type {
+  handleUnaryCall,
+  Metadata,
+  ServerDuplexStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+  ServiceDefinition,
+  sendUnaryData,
+} from '@grpc/grpc-js';
+import { IngestError } from '../../core/errors';
+import type { TableName } from '../../core/ids';
+import type { Ingest, Registry } from '../../core/ingest';
+import type { ArrowSql } from '../../core/query';
+import type { Tier } from '../../core/table-schema';
+import type { Telemetry } from '../../telemetry';
+import { parseAck } from '../ack';
+import { asBytes, type GrpcService } from '../grpc-contract';
+import { grpcServiceError } from '../grpc-status';
+import { RequestMetrics } from '../request-metrics';
+import { type FlightProgress, listActions, runAction } from './actions';
+import { handshake, type Login, openLogin } from './handshake';
+import { flightMessages } from './ipc-parts';
+import {
+  pathElement,
+  readAction,
+  readBytes,
+  readDescriptor,
+  writeBytes,
+  writeFlightInfo,
+  writeMetadataOnly,
+  writePathDescriptor,
+} from './messages';
+import { PutStream } from './put-stream';
+import { readSqlCommand, readStatementQuery, type SqlCommand } from './sql-messages';
+import { sqlMetadata } from './sql-metadata';
+import { tableSchemaMessage } from './table-types';
+import { checkedTable, checkedTier, destinationOf, type ReplaceRows, TableWriter } from './table-writer';
+import { readTicket, sqlTicket, tableTicket } from './ticket';
+import { malformed } from './wire';
+
+export interface FlightAdapterOptions {
+  readonly ingest: Ingest;
+  readonly registry: Registry;
+  readonly progress: FlightProgress;
+  /** The stores that answer DoGet; without one its tables and statements are UNIMPLEMENTED. */
+  readonly sql: Readonly<Record<Tier, ArrowSql | undefined>>;
+  /** For the mode `replace` of bulk ingest. */
+  readonly replaceRows?: ReplaceRows;
+  readonly telemetry: Telemetry;
+  /** Default: everybody may come in. */
+  readonly login?: Login;
+  readonly windowBytes?: number;
+  readonly admissionWaitMs?: number;
+  readonly nowNs?: () => bigint;
+}
+
+const WINDOW_BYTES = 16 * 1024 * 1024;
+const ADMISSION_WAIT_MS = 30_000;
+const NAME = 'arrow.flight.protocol.FlightService';
+
+type DuplexCall = ServerDuplexStream<Buffer, Buffer>;
+type WritableCall = ServerWritableStream<Buffer, Buffer>;
+
+export class FlightAdapter {
+  readonly services: readonly GrpcService[];
+  private readonly metrics: RequestMetrics;
+  private readonly streams = new Set<PutStream>();
+  private readonly nowNs: () => bigint;
+  private isStopping = false;
+
+  constructor(private readonly options: FlightAdapterOptions) {
+    this.metrics = new RequestMetrics(options.telemetry, 'flight');
+    this.nowNs = options.nowNs ?? (() => BigInt(Date.now()) * 1_000_000n);
+    this.services = [
+      {
+        name: NAME,
+        definition: DEFINITION,
+        protoFile: 'arrow/flight/protocol/Flight.proto',
+        implementation: {
+          handshake: (call: DuplexCall) => handshake(call, options.login ?? openLogin),
+          listFlights: (call: WritableCall) => serve(call, () => this.listFlights(call)),
+          getFlightInfo: unary((call) => this.flightInfo(call)),
+          pollFlightInfo: unary(() => {
+            throw new IngestError('unimplemented', 'PollFlightInfo is not implemented');
+          }),
+          getSchema: unary((call) => this.schemaOf(call)),
+          doGet: (call: WritableCall) => serve(call, () => this.read(call)),
+          doPut: (call: DuplexCall) => this.receive(call, writeBytes),
+          doExchange: (call: DuplexCall) => this.receive(call, writeMetadataOnly),
+          doAction: (call: WritableCall) => serve(call, () => this.act(call)),
+          listActions: (call: WritableCall) => serve(call, listActions),
+        },
+      },
+    ];
+  }
+
+  /** Streams of batches read no further, answer what is on its way and end with UNAVAILABLE. New ones end at once. */
+  stop(): void {
+    this.isStopping = true;
+    for (const stream of this.streams) stream.fail(stopping());
+  }
+
+  private receive(call: DuplexCall, writeAck: (appMetadata: Buffer) => Buffer): void {
+    const { ingest, registry, replaceRows, windowBytes = WINDOW_BYTES, admissionWaitMs = ADMISSION_WAIT_MS } = this.options;
+    let ack: ReturnType<typeof parseAck>;
+    let tier: Tier | undefined;
+    try {
+      ack = parseAck(headerOf(call.metadata, 'x-ack'));
+      tier = tierOf(call.metadata);
+    } catch (error) {
+      call.emit('error', grpcServiceError(IngestError.from(error)));
+      return;
+    }
+    const stream = new PutStream(call, {
+      ingest,
+      metrics: this.metrics,
+      nowNs: this.nowNs,
+      ack,
+      windowBytes,
+      admissionWaitMs,
+      writeAck,
+      writer: ({ descriptor }) => new TableWriter(destinationOf(descriptor, tier), registry, replaceRows),
+    });
+    this.streams.add(stream);
+    if (this.isStopping) stream.fail(stopping());
+    void stream.run().finally(() => this.streams.delete(stream));
+  }
+
+  private *listFlights(call: WritableCall): Generator<Buffer> {
+    const prefix = readBytes(call.request, 'Criteria').toString();
+    for (const { table } of this.options.registry.list()) {
+      if (table.startsWith(prefix)) yield this.tableInfo(table, writePathDescriptor(table));
+    }
+  }
+
+  private flightInfo(call: ServerUnaryCall<Buffer, Buffer>): Buffer {
+    const descriptor = readDescriptor(call.request);
+    if (descriptor.type === 'path') return this.tableInfo(checkedTable(pathElement(descriptor)), descriptor.bytes);
+    if (descriptor.type !== 'cmd') throw malformed('the descriptor must be a path or a command');
+    const command = readSqlCommand(descriptor.cmd);
+    if (command === undefined) throw malformed('the command is not a Flight SQL message');
+    const ticket = statementTicket(command, tierOf(call.metadata) ?? 'hot');
+    if (ticket !== undefined) return writeFlightInfo({ schema: Buffer.alloc(0), descriptor: descriptor.bytes, ticket });
+    const rows = sqlMetadata(command, this.options.registry.list());
+    if (rows === undefined) throw notImplemented(command);
+    // Answered from memory: the command itself is the ticket.
+    return writeFlightInfo({ schema: firstMessage(rows), descriptor: descriptor.bytes, ticket: descriptor.cmd });
+  }
+
+  private tableInfo(table: TableName, descriptor: Buffer): Buffer {
+    return writeFlightInfo({ schema: this.tableSchema(table), descriptor, ticket: tableTicket(table) });
+  }
+
+  private tableSchema(table: TableName): Uint8Array {
+    const schema = this.options.registry.get(table);
+    if (schema === undefined) throw new IngestError('not_found', `there is no table ${table}`);
+    return tableSchemaMessage(schema);
+  }
+
+  private schemaOf(call: ServerUnaryCall<Buffer, Buffer>): Buffer {
+    const descriptor = readDescriptor(call.request);
+    if (descriptor.type === 'path') return writeBytes(this.tableSchema(checkedTable(pathElement(descriptor))));
+    const command = descriptor.type === 'cmd' ? readSqlCommand(descriptor.cmd) : undefined;
+    if (command === undefined) throw malformed('the descriptor must be a path or a Flight SQL command');
+    const rows = sqlMetadata(command, this.options.registry.list());
+    if (rows === undefined) throw notImplemented(command);
+    return writeBytes(firstMessage(rows));
+  }
+
+  private read(call: WritableCall): AsyncIterable<Buffer> {
+    const wanted = readTicket(readBytes(call.request, 'Ticket'));
+    if (wanted.kind === 'sql') return flightMessages(this.store(wanted.tier).stream(wanted.sql));
+    if (wanted.kind === 'command') {
+      const rows = sqlMetadata(wanted.command, this.options.registry.list());
+      if (rows === undefined) throw notImplemented(wanted.command);
+      return flightMessages([rows]);
+    }
+    const schema = this.options.registry.get(wanted.table);
+    if (schema === undefined) throw new IngestError('not_found', `there is no table ${wanted.table}`);
+    // Our own columns in the store stay out; a table name holds nothing that would have to be quoted twice.
+    const columns = schema.columns.map(({ name }) => quoted(name, schema.tier)).join(', ');
+    return flightMessages(this.store(schema.tier).stream(`SELECT ${columns} FROM ${quoted(schema.table, schema.tier)}`));
+  }
+
+  private store(tier: Tier): ArrowSql {
+    const store = this.options.sql[tier];
+    if (store === undefined) throw new IngestError('unimplemented', `the ${tier} store answers no statements`);
+    return store;
+  }
+
+  private async *act(call: WritableCall): AsyncGenerator<Buffer> {
+    const gone = new AbortController();
+    call.once('cancelled', () => gone.abort());
+    const { registry, progress } = this.options;
+    const tier = tierOf(call.metadata) ?? 'hot';
+    const result = await runAction(readAction(call.request), { registry, progress, tier, signal: gone.signal });
+    if (result !== undefined) yield writeBytes(result);
+  }
+}
+
+const stopping = (): IngestError => new IngestError('unavailable', 'server is stopping', { retryAfterMs: 1_000 });
+
+/** The ticket of a statement; undefined for a command that is none. Throws IngestError. */
+function statementTicket(command: SqlCommand, tier: Tier): Buffer | undefined {
+  if (command.name === 'CommandStatementQuery') {
+    const { query, hasTransaction } = readStatementQuery(command.value, command.name);
+    if (hasTransaction) throw new IngestError('unimplemented', 'there are no transactions');
+    return sqlTicket(query, tier);
+  }
+  return command.name === 'CommandPreparedStatementQuery' ? readBytes(command.value, command.name) : undefined;
+}
+
+const notImplemented = ({ name }: SqlCommand): IngestError =>
+  new IngestError('unimplemented', `${name.slice(0, 80)} is not implemented`);
+
+/** The schema at the start of an IPC stream, with its prefix. */
+function firstMessage(stream: Uint8Array): Uint8Array {
+  return stream.subarray(0, 8 + Buffer.from(stream.buffer, stream.byteOffset, stream.length).readUInt32LE(4));
+}
+
+/** An identifier in the SQL of the store. */
+function quoted(name: string, tier: Tier): string {
+  return tier === 'hot' ? `"${name.replaceAll('"', '""')}"` : `\`${name.replaceAll(/[\\`]/g, '\\$&')}\``;
+}
+
+function headerOf(metadata: Metadata, name: string): string | undefined {
+  const [value] = metadata.get(name);
+  return value === undefined ? undefined : String(value);
+}
+
+/** Which store a call means, by the header `x-tier`. */
+const tierOf = (metadata: Metadata): Tier | undefined => checkedTier(headerOf(metadata, 'x-tier'), 'x-tier');
+
+function unary(answer: (call: ServerUnaryCall<Buffer, Buffer>) => Buffer): handleUnaryCall<Buffer, Buffer> {
+  return (call: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>) => {
+    try {
+      callback(null, answer(call));
+    } catch (error) {
+      callback(grpcServiceError(IngestError.from(error)));
+    }
+  };
+}
+
+type Messages = AsyncIterable<Buffer> | Iterable<Buffer>;
+
+/** Sends messages as fast as the client takes them, and leaves the rest once the client is gone. */
+function serve(call: WritableCall, messages: () => Messages): void {
+  void sendAll(call, messages).catch((error: unknown) => call.emit('error', grpcServiceError(IngestError.from(error))));
+}
+
+async function sendAll(call: WritableCall, messages: () => Messages): Promise<void> {
+  for await (const message of messages()) {
+    if (call.destroyed) return;
+    if (!call.write(message)) await drained(call);
+  }
+  call.end();
+}
+
+function drained(call: WritableCall): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      call.off('drain', done).off('close', done);
+      resolve();
+    };
+    call.once('drain', done).once('close', done);
+  });
+}
+
+function method(name: string, requestStream: boolean, responseStream: boolean): ServiceDefinition[string] {
+  return {
+    path: `/${NAME}/${name}`,
+    requestStream,
+    responseStream,
+    requestSerialize: asBytes,
+    requestDeserialize: asBytes,
+    responseSerialize: asBytes,
+    responseDeserialize: asBytes,
+  };
+}
+
+const DEFINITION: ServiceDefinition = {
+  handshake: method('Handshake', true, true),
+  listFlights: method('ListFlights', false, true),
+  getFlightInfo: method('GetFlightInfo', false, false),
+  pollFlightInfo: method('PollFlightInfo', false, false),
+  getSchema: method('GetSchema', false, false),
+  doGet: method('DoGet', false, true),
+  doPut: method('DoPut', true, true),
+  doExchange: method('DoExchange', true, true),
+  doAction: method('DoAction', false, true),
+  listActions: method('ListActions', false, true),
+};
