@@ -21,7 +21,7 @@ const EMPTY = new Uint8Array(0);
 export class Wire {
   /** Never a Buffer: one hidden class for all reads. */
   bytes: Uint8Array;
-  private view: DataView;
+  view: DataView;
   low = 0;
   high = 0;
   /** End of the length-delimited field opened last. */

@@ -1,6 +1,7 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 import { Binary, type Data, Utf8 } from 'apache-arrow';
 import { type ColumnBuilder, capacityFor, growBytes, Validity } from './builders';
+import { type ByteSource, copyBytes } from './byte-source';
 import { dataOf, type Keep, keepOwn } from './slab';
 
 const UTF8 = new Utf8();
@@ -15,12 +16,13 @@ const ASCII = { minus: 45, zero: 48 };
  * Variable-length bytes: Utf8 or Binary. A value is written in one go (`append`, `appendString`) or piece by piece
  * (`write*`, then `endValue`).
  */
-export class BytesBuilder implements ColumnBuilder {
+export class BytesBuilder implements ColumnBuilder, ByteSource {
   length = 0;
   readonly validity = new Validity();
   /** Bytes of all values so far, and of the value being written. */
   used = 0;
   bytes: Uint8Array<ArrayBuffer>;
+  view: DataView;
   private offsets: Int32Array;
 
   constructor(
@@ -29,14 +31,33 @@ export class BytesBuilder implements ColumnBuilder {
     bytesCapacity = 256,
   ) {
     this.bytes = new Uint8Array(bytesCapacity);
+    this.view = new DataView(this.bytes.buffer);
     this.offsets = new Int32Array(capacity + 1);
   }
 
   /** Makes room for `count` more bytes and gives the position to write them at; add what was written to `used`. */
   reserve(count: number): number {
     const needed = this.used + count;
-    if (needed > this.bytes.length) this.bytes = growBytes(this.bytes, needed);
+    if (needed > this.bytes.length) this.grow(needed);
     return this.used;
+  }
+
+  private grow(needed: number): void {
+    this.bytes = growBytes(this.bytes, needed);
+    this.view = new DataView(this.bytes.buffer);
+  }
+
+  /** As `write`, from bytes with a view. */
+  writeFrom(source: ByteSource, start: number, end: number): void {
+    const at = this.reserve(end - start);
+    copyBytes(source, start, end, this, at);
+    this.used = at + end - start;
+  }
+
+  /** As `append`, from bytes with a view. */
+  appendFrom(source: ByteSource, start: number, end: number): void {
+    this.writeFrom(source, start, end);
+    this.endValue();
   }
 
   write(source: Uint8Array, start: number, end: number): void {

@@ -1,5 +1,6 @@
 import { type Data, Dictionary, Int32, Utf8 } from 'apache-arrow';
 import { type ColumnBuilder, NumberBuilder } from './builders';
+import type { ByteSource } from './byte-source';
 import { Interner } from './interner';
 import { dictionaryData } from './nested-builders';
 import { type Keep, keepOwn } from './slab';
@@ -37,6 +38,19 @@ export class InternedBuilder implements ColumnBuilder {
   intern(source: Uint8Array, start: number, end: number): number {
     if (this.last < 0 || !this.interner.equals(this.last, source, start, end))
       this.last = this.interner.intern(source, start, end);
+    return this.last;
+  }
+
+  /** As `append`, from bytes with a view. */
+  appendFrom(source: ByteSource, start: number, end: number): void {
+    this.indexes.append(this.internFrom(source, start, end));
+  }
+
+  /** As `intern`, from bytes with a view. */
+  internFrom(source: ByteSource, start: number, end: number): number {
+    const { last } = this;
+    if (last >= 0 && this.interner.equalsFrom(last, source, start, end)) return last;
+    this.last = this.interner.intern(source.bytes, start, end);
     return this.last;
   }
 

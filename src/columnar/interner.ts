@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { capacityFor } from './builders';
+import { type ByteSource, sameBytes } from './byte-source';
 import { type BytesBuilder, utf8Builder } from './bytes-builder';
 
 /**
@@ -64,6 +65,13 @@ export class Interner {
     const { bytes } = this.values;
     for (let i = 0; i < length; i++) if (bytes[from + i] !== source[start + i]) return false;
     return true;
+  }
+
+  /** As `equals`, from bytes with a view. */
+  equalsFrom(id: number, source: ByteSource, start: number, end: number): boolean {
+    const from = this.starts[id];
+    const length = this.starts[id + 1] - from;
+    return length === end - start && sameBytes(source, start, this.values, from, length);
   }
 
   private add(source: Uint8Array, start: number, end: number, hash: number, slot: number): number {

@@ -69,7 +69,7 @@ export class ValueReader {
     const kind = this.resolve(base, top, 1);
     switch (kind) {
       case KIND.string:
-        out.write(this.wire.bytes, this.start, this.end);
+        out.writeFrom(this.wire, this.start, this.end);
         break;
       case KIND.double:
         writeDouble(out, this.double);

@@ -59,7 +59,7 @@ export class AttributeColumn {
         }
         if (p + length !== end) return false;
         this.key(keyStart, keyEnd);
-        text.write(bytes, p, end);
+        text.writeFrom(this.values.wire, p, end);
         builder.endEntry(KIND.string);
         return true;
       }
@@ -94,13 +94,13 @@ export class AttributeColumn {
 
   private key(start: number, end: number): void {
     const { builder, predicted } = this;
-    const { bytes } = this.values.wire;
+    const { wire } = this.values;
     const { keys } = builder;
     const at = this.position++;
-    if (at >= PREDICTED_MAX) return builder.key(keys.intern(bytes, start, end));
+    if (at >= PREDICTED_MAX) return builder.key(keys.intern(wire.bytes, start, end));
     let id = predicted[at];
-    if (id < 0 || !keys.equals(id, bytes, start, end)) {
-      id = keys.intern(bytes, start, end);
+    if (id < 0 || !keys.equalsFrom(id, wire, start, end)) {
+      id = keys.intern(wire.bytes, start, end);
       predicted[at] = id;
     }
     builder.key(id);

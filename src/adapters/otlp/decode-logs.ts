@@ -223,17 +223,17 @@ class LogsDecoder implements RequestDecoder, EnvelopeVisitor {
     labels.endRow();
     if (dropped !== 0) appendNumber(this.droppedCount, row, dropped);
     if (flags !== 0) appendNumber(this.flags, row, flags);
-    if (isId(bytes, traceStart, traceEnd, TRACE_ID_BYTES)) {
+    if (isId(wire.view, traceStart, traceEnd, TRACE_ID_BYTES)) {
       this.traceId.padNulls(row);
-      this.traceId.append(bytes, traceStart, traceEnd);
+      this.traceId.append(wire.view, traceStart, traceEnd);
     }
-    if (isId(bytes, spanStart, spanEnd, SPAN_ID_BYTES)) {
+    if (isId(wire.view, spanStart, spanEnd, SPAN_ID_BYTES)) {
       this.spanId.padNulls(row);
-      this.spanId.append(bytes, spanStart, spanEnd);
+      this.spanId.append(wire.view, spanStart, spanEnd);
     }
     if (nameEnd > nameStart) {
       this.eventName.padNulls(row);
-      this.eventName.append(bytes, nameStart, nameEnd);
+      this.eventName.appendFrom(wire, nameStart, nameEnd);
     }
   }
 
@@ -261,18 +261,18 @@ class LogsDecoder implements RequestDecoder, EnvelopeVisitor {
   }
 
   private appendSeverity(row: number, severity: number, textStart: number, textEnd: number): void {
-    const { bytes } = this.wire;
+    const { wire } = this;
     if (severity !== 0) appendNumber(this.severityNumber, row, severity);
     const hasText = textEnd > textStart;
     if (hasText) {
       this.severityText.padNulls(row);
-      this.severityText.append(bytes, textStart, textEnd);
+      this.severityText.appendFrom(wire, textStart, textEnd);
     }
     const hasLevel = severity >= 1 && severity <= LEVELS.length * STEPS_PER_LEVEL;
     if (!hasLevel && !hasText) return;
     this.level.padNulls(row);
     if (hasLevel) this.level.appendId(((severity - 1) / STEPS_PER_LEVEL) | 0);
-    else this.level.append(bytes, textStart, textEnd);
+    else this.level.appendFrom(wire, textStart, textEnd);
   }
 
   private appendBody(row: number): void {

@@ -106,9 +106,9 @@ class SpanFields {
 }
 
 /** OD2, and the range of 64-bit nanoseconds. */
-function refuse(bytes: Uint8Array, f: SpanFields): Refusal | undefined {
-  if (!isId(bytes, f.traceStart, f.traceEnd, TRACE_ID_BYTES)) return BAD_TRACE_ID;
-  if (!isId(bytes, f.spanStart, f.spanEnd, SPAN_ID_BYTES)) return BAD_SPAN_ID;
+function refuse(view: DataView, f: SpanFields): Refusal | undefined {
+  if (!isId(view, f.traceStart, f.traceEnd, TRACE_ID_BYTES)) return BAD_TRACE_ID;
+  if (!isId(view, f.spanStart, f.spanEnd, SPAN_ID_BYTES)) return BAD_SPAN_ID;
   const parentBytes = f.parentEnd - f.parentStart;
   if (parentBytes !== 0 && parentBytes !== SPAN_ID_BYTES) return BAD_PARENT_ID;
   if ((f.startLow | f.startHigh) === 0) return NO_START;
@@ -323,8 +323,7 @@ class TracesDecoder implements RequestDecoder, EnvelopeVisitor {
 
   private endRow(start: number, end: number): void {
     const { wire, fields: f } = this;
-    const { bytes } = wire;
-    const refusal = refuse(bytes, f);
+    const refusal = refuse(wire.view, f);
     if (refusal !== undefined) return this.reject(start, end, refusal);
     if (f.replaced) validate(wire, start, end, SPAN);
     this.appendFields(this.tally.accept());
@@ -333,7 +332,8 @@ class TracesDecoder implements RequestDecoder, EnvelopeVisitor {
   /** Columns that the span says nothing about are left behind; `pad` or a later value fills them up. */
   private appendFields(row: number): void {
     const { fields: f } = this;
-    const { bytes } = this.wire;
+    const { wire } = this;
+    const { view } = wire;
     this.start.append(f.startLow, f.startHigh);
     if ((f.endLow | f.endHigh) !== 0) {
       this.end.padNulls(row);
@@ -342,17 +342,17 @@ class TracesDecoder implements RequestDecoder, EnvelopeVisitor {
       const borrow = f.endLow >>> 0 < f.startLow >>> 0 ? 1 : 0;
       this.duration.append(f.endLow - f.startLow, f.endHigh - f.startHigh - borrow);
     }
-    this.traceId.append(bytes, f.traceStart, f.traceEnd);
-    this.spanId.append(bytes, f.spanStart, f.spanEnd);
-    if (isId(bytes, f.parentStart, f.parentEnd, SPAN_ID_BYTES)) {
+    this.traceId.append(view, f.traceStart, f.traceEnd);
+    this.spanId.append(view, f.spanStart, f.spanEnd);
+    if (isId(view, f.parentStart, f.parentEnd, SPAN_ID_BYTES)) {
       this.parentSpanId.padNulls(row);
-      this.parentSpanId.append(bytes, f.parentStart, f.parentEnd);
+      this.parentSpanId.append(view, f.parentStart, f.parentEnd);
     }
-    appendText(this.traceState, row, bytes, f.stateStart, f.stateEnd);
-    this.name.append(bytes, f.nameStart, f.nameEnd);
+    appendText(this.traceState, row, wire, f.stateStart, f.stateEnd);
+    this.name.appendFrom(wire, f.nameStart, f.nameEnd);
     this.kind.append(f.kind);
     this.statusCode.append(f.code);
-    appendText(this.statusMessage, row, bytes, f.messageStart, f.messageEnd);
+    appendText(this.statusMessage, row, wire, f.messageStart, f.messageEnd);
     this.attributes.endRow();
     this.events.endRow();
     this.links.endRow();
@@ -384,10 +384,10 @@ class TracesDecoder implements RequestDecoder, EnvelopeVisitor {
   }
 }
 
-function appendText(column: BytesBuilder, row: number, bytes: Uint8Array, start: number, end: number): void {
+function appendText(column: BytesBuilder, row: number, wire: Wire, start: number, end: number): void {
   if (end === start) return;
   column.padNulls(row);
-  column.append(bytes, start, end);
+  column.appendFrom(wire, start, end);
 }
 
 function appendNumber(column: NumberBuilder<Uint32Array>, row: number, value: number): void {

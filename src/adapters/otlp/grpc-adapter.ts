@@ -1,5 +1,5 @@
 /** OTLP/gRPC (OTLP specification, "OTLP/gRPC"; rules OG1-OG10): the three Export services, on raw message bytes. */
-import type { ServerUnaryCall, ServiceDefinition, sendUnaryData } from '@grpc/grpc-js';
+import type { Metadata, ServerUnaryCall, ServiceDefinition, sendUnaryData } from '@grpc/grpc-js';
 import { IngestError } from '../../core/errors';
 import type { Ingest } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
@@ -9,6 +9,7 @@ import { GrowingAdmission } from '../growing-admission';
 import { takeAdmission } from '../grpc-call-guard';
 import { asBytes, type GrpcService } from '../grpc-contract';
 import { grpcServiceError } from '../grpc-status';
+import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
 import { encodeResponse } from './response';
 import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, type Signal, wallClockNs } from './signal';
@@ -64,10 +65,10 @@ export class OtlpGrpcAdapter {
       if (call.cancelled) throw new IngestError('cancelled', 'the client cancelled the call');
       admission.reserve(call.request.length);
       this.metrics.received(call.request.length);
-      const [wish] = call.metadata.get('x-ack');
-      const ack = parseAck(wish === undefined ? undefined : String(wish));
+      const ack = parseAck(metadataText(call.metadata, 'x-ack'));
+      const key = idempotencyOf(metadataText(call.metadata, IDEMPOTENCY_HEADER), [signal, call.request]);
       const decoded = decoders[signal].decode(call.request, { arrivalNs: this.nowNs() });
-      await ingest.write({ protocol: 'otlp_grpc', batches: decoded.batches, ack });
+      await ingest.write({ protocol: 'otlp_grpc', batches: decoded.batches, ack, ...key });
       this.metrics.acknowledged(decoded, receivedAtMs);
       return encodeResponse(decoded, responseBytesMax);
     } catch (error) {
@@ -77,6 +78,12 @@ export class OtlpGrpcAdapter {
       admission.release();
     }
   }
+}
+
+/** The first value of a metadata key. */
+function metadataText(metadata: Metadata, key: string): string | undefined {
+  const [value] = metadata.get(key);
+  return value === undefined ? undefined : String(value);
 }
 
 function exportDefinition(service: string): ServiceDefinition {

@@ -10,6 +10,7 @@ import { LIMITS } from '../../core/limits';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
 import type { HttpAdapter, HttpExchange, HttpReply, HttpRoute } from '../http-contract';
+import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { type MediaType, mediaType } from '../media-type';
 import { type ReceivedBody, withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
@@ -67,7 +68,8 @@ export class OtlpHttpAdapter implements HttpAdapter {
       return await withBody(exchange, this.options.ingest, limitBytes, async (received) => {
         this.metrics.received(received.wireBytes);
         const decoded = this.decode(signal, type, received);
-        await this.options.ingest.write({ protocol: 'otlp_http', batches: decoded.batches, ack });
+        const key = idempotencyOf(exchange.headers[IDEMPOTENCY_HEADER] as string | undefined, [signal, received.body]);
+        await this.options.ingest.write({ protocol: 'otlp_http', batches: decoded.batches, ack, ...key });
         this.metrics.acknowledged(decoded, received.receivedAtMs);
         const { responseBytesMax } = this.options;
         return type === 'protobuf'

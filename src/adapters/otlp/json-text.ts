@@ -4,7 +4,6 @@
  */
 
 import type { BytesBuilder } from '../../columnar/bytes-builder';
-import { HEX_PAIRS } from '../../columnar/hex-builder';
 
 const ascii = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0));
 
@@ -52,10 +51,11 @@ export function writeJsonString(out: BytesBuilder, source: Uint8Array, start: nu
   out.writeByte(CHAR.quote);
 }
 
+const HEX_DIGITS = ascii('0123456789abcdef');
+
 function writeHexByte(out: BytesBuilder, byte: number): void {
-  const pair = HEX_PAIRS[byte];
-  out.writeByte(pair & 0xff);
-  out.writeByte(pair >> 8);
+  out.writeByte(HEX_DIGITS[byte >> 4]);
+  out.writeByte(HEX_DIGITS[byte & 15]);
 }
 
 /** Bytes as lower-case hex digits. */
@@ -63,10 +63,16 @@ export function writeHex(out: BytesBuilder, source: Uint8Array, start: number, e
   for (let p = start; p < end; p++) writeHexByte(out, source[p]);
 }
 
+/** Decimal digits of 0 to 999,999,999. */
+function digitsOf(value: number): number {
+  if (value < 1_000) return value < 10 ? 1 : value < 100 ? 2 : 3;
+  if (value < 1_000_000) return value < 10_000 ? 4 : value < 100_000 ? 5 : 6;
+  return value < 10_000_000 ? 7 : value < 100_000_000 ? 8 : 9;
+}
+
 /** Writes `value` (0 to 999,999,999) with at least `digits` digits. */
 function writeDigits(out: BytesBuilder, value: number, digits: number): void {
-  let count = digits;
-  for (let bound = 10 ** digits; count < 10 && value >= bound; bound *= 10) count++;
+  const count = Math.max(digitsOf(value), digits);
   const at = out.reserve(count);
   const { bytes } = out;
   let rest = value | 0;

@@ -146,7 +146,7 @@ export class MetricTable {
   }
 
   private appendText(column: InternedBuilder, { start, end }: Range, count: number, emptyIsNull: boolean): void {
-    column.appendRun(start === end && emptyIsNull ? -1 : column.intern(this.values.wire.bytes, start, end), count);
+    column.appendRun(start === end && emptyIsNull ? -1 : column.internFrom(this.values.wire, start, end), count);
   }
 
   private appendMetadata(metadata: readonly Range[], count: number): void {
