@@ -22,6 +22,7 @@ import type { Sink } from './core/sink';
 import type { Tier } from './core/table-schema';
 import { EmbeddedClickHouse } from './embedded/clickhouse/launcher';
 import { EmbeddedPostgres } from './embedded/postgres';
+import { IdempotencyKeys } from './ingest/idempotency';
 import { WalIngest } from './ingest/ingest';
 import type { SqlStore } from './query/answer';
 import { ClickHouseSql } from './query/cold';
@@ -51,6 +52,7 @@ interface Stores {
 
 /** Longest wait for the stores before the server takes rows without them. */
 const STORES_WAIT_MS = 10_000;
+const KEY_SEGMENT_BYTES = 1024 * 1024;
 /** A batch must not wait for a client that closes slowly: listeners get this part of the grace period. */
 const LISTENERS_GRACE = 0.4;
 
@@ -64,6 +66,7 @@ export class App {
   private readonly telemetry = new Telemetry();
   private readonly storage = new FileStorage();
   private deliveries: Delivery[] = [];
+  private keys: IdempotencyKeys | undefined;
   private draining = false;
   /** What was started, to be stopped from the last to the first. */
   private readonly stops: (() => Promise<void>)[] = [];
@@ -86,7 +89,9 @@ export class App {
   async start(): Promise<Addresses> {
     const { config } = this;
     const registry = await FileRegistry.open(config.data_dir);
-    const wal = await this.openWal();
+    this.progress('opening the write-ahead log');
+    const wal = await this.openWal('wal', config.wal.segment_bytes);
+    const keys = await this.openKeys(wal);
     const stores = config.sinks === 'none' ? { sinks: [], sql: { hot: undefined, cold: undefined } } : await this.openStores();
     this.deliveries = stores.sinks.map((sink) => this.deliveryTo(sink, wal, registry));
     for (const delivery of this.deliveries) {
@@ -102,6 +107,7 @@ export class App {
         if (this.deliveries.length === 0) this.release(wal);
       },
       inFlightBytesMax: config.in_flight_bytes_max,
+      idempotency: keys,
       telemetry: this.telemetry,
     });
     await this.waitForStores();
@@ -110,12 +116,11 @@ export class App {
     return { grpc, http, admin };
   }
 
-  private async openWal(): Promise<FileWal> {
+  private async openWal(name: string, segmentBytes: number): Promise<FileWal> {
     const { config, telemetry, logger } = this;
-    this.progress('opening the write-ahead log');
     const wal = await FileWal.open({
-      directory: join(config.data_dir, 'wal'),
-      segmentBytes: config.wal.segment_bytes,
+      directory: join(config.data_dir, name),
+      segmentBytes,
       frameBytesMax: LIMITS.walFrameBytesMax,
       storage: this.storage,
       clock: Date.now,
@@ -128,6 +133,23 @@ export class App {
     });
     this.stops.push(() => wal.close());
     return wal;
+  }
+
+  /** Keys of requests, with a log of their own beside the log of requests. */
+  private async openKeys(wal: FileWal): Promise<IdempotencyKeys> {
+    const { window_ms: windowMs, keys_max: keysMax } = this.config.idempotency;
+    const keys = await IdempotencyKeys.open({
+      wal,
+      keyWal: await this.openWal('idempotency', KEY_SEGMENT_BYTES),
+      windowMs,
+      keysMax,
+      clock: Date.now,
+      logger: this.logger,
+      onRelease: () => this.release(wal),
+    });
+    this.keys = keys;
+    this.stops.push(() => keys.close());
+    return keys;
   }
 
   /** The sinks, on the given stores or on embedded ones, and the SQL readers beside them. */
@@ -190,10 +212,10 @@ export class App {
     });
   }
 
-  /** Gives back the segments that no sink needs any more. */
+  /** Gives back the segments that neither a sink nor a key needs any more. */
   private release(wal: FileWal): void {
-    const below =
-      this.deliveries.length === 0 ? wal.stats().durableLsn : Math.min(...this.deliveries.map((d) => d.releasableLsn));
+    const delivered = this.deliveries.map((delivery) => delivery.releasableLsn);
+    const below = Math.min(wal.stats().durableLsn + 1, this.keys?.releasableLsn ?? 0, ...delivered);
     wal.release(lsn(below)).catch((error: unknown) => this.logger.error({ err: error }, 'cannot release wal segments'));
   }
 

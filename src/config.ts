@@ -55,6 +55,12 @@ const SCHEMA = z.strictObject({
       interval_ms: count(500, 60_000).describe('Longest wait for more rows before an insert'),
     })
     .prefault({}),
+  idempotency: z
+    .strictObject({
+      window_ms: count(86_400_000).describe('How long an idempotency key is remembered'),
+      keys_max: count(1_000_000).describe('Idempotency keys remembered at most; the oldest are forgotten first'),
+    })
+    .prefault({}),
   routing: z
     .strictObject({
       metrics: tiers('hot').describe('Tiers of metrics_events, metrics_histograms, metrics_summaries'),

@@ -18,6 +18,8 @@ export interface WalEntry {
   /** Wall clock when it was appended, milliseconds since 1970. For lag only, never for order. */
   readonly appendedAtMs: number;
   readonly batches: readonly WalBatch[];
+  /** What the appender wrote beside the batches, as it was; undefined when nothing. */
+  readonly note: Uint8Array | undefined;
   /** Bytes of the entry's frame on disk. */
   readonly sizeBytes: number;
 }
@@ -35,10 +37,11 @@ export interface WalStats {
 export interface Wal {
   readonly walId: WalId;
   /**
-   * Resolves with the entry's position after it is on stable storage (R1), in order of the calls.
+   * Resolves with the entry's position after it is on stable storage (R1), in order of the calls. `note`: some bytes of the caller's
+   * that become durable with the batches, at most 64 KiB.
    * Throws IngestError `unavailable` when there is no space or the WAL is closing. An fsync error is fatal (R8): `onFatal` is called.
    */
-  append(batches: readonly WalBatch[]): Promise<Lsn>;
+  append(batches: readonly WalBatch[], note?: Uint8Array): Promise<Lsn>;
   /**
    * Durable entries from `from` on, in order, until about `bytesMax` bytes or the last durable entry; at least one if there is one.
    * Never gives an entry that is not durable (R2). The bytes may be views into a buffer that the caller owns.

@@ -8,6 +8,7 @@ import type { Tier } from '../core/table-schema';
 import type { Wal, WalBatch } from '../core/wal';
 import type { Telemetry } from '../telemetry';
 import { AdmissionBudget } from './admission';
+import type { IdempotencyKeys } from './idempotency';
 
 export interface WalIngestOptions {
   readonly wal: Wal;
@@ -17,6 +18,7 @@ export interface WalIngestOptions {
   /** Told of every durable entry, so that delivery knows its backlog. */
   readonly onDurable: (batches: readonly WalBatch[]) => void;
   readonly inFlightBytesMax: number;
+  readonly idempotency: IdempotencyKeys;
   readonly telemetry: Telemetry;
 }
 
@@ -42,18 +44,27 @@ export class WalIngest implements Ingest {
   }
 
   async write(request: WriteRequest): Promise<WriteReceipt> {
-    const { wal, telemetry } = this.options;
+    const { wal, idempotency } = this.options;
     if (request.batches.length === 0) return { batch: batchId(wal.walId, lsn(0)), lsn: lsn(0) };
+    const at =
+      request.idempotency === undefined
+        ? await this.append(request)
+        : await idempotency.once(request.idempotency, (note) => this.append(request, note));
+    await this.acknowledge(request, at);
+    return { batch: batchId(wal.walId, at), lsn: at };
+  }
+
+  private async append(request: WriteRequest, note?: Uint8Array): Promise<Lsn> {
+    const { wal, telemetry } = this.options;
     const batches = request.batches.map((batch) => this.toWal(batch));
-    const at = await wal.append(batches);
+    const at = await wal.append(batches, note);
     this.options.onDurable(batches);
     for (const batch of batches) {
       const labels = { table: batch.table, protocol: request.protocol };
       telemetry.acceptedRows.inc(labels, batch.rows);
       telemetry.acceptedBytes.inc(labels, bytesOf(batch));
     }
-    await this.acknowledge(request, at);
-    return { batch: batchId(wal.walId, at), lsn: at };
+    return at;
   }
 
   private toWal({ table, schemaVersion, batch }: TableBatch): WalBatch {

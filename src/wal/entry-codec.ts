@@ -3,6 +3,7 @@
  *
  *   0  batches       u16          2  version  u16, 1      4  table bytes  u32, length of what follows up to the first ipc
  *   8  per batch:    u8 name bytes, u8 tiers (bit 0 hot, bit 1 cold), u16 zero, u32 schema version, u32 rows, u32 ipc bytes, name
+ *   then the note, if there is one: the rest of the table bytes,
  *   then zeros to a multiple of 8, then the Arrow IPC bytes of each batch, each padded with zeros to a multiple of 8.
  *
  * So an ipc lies at a multiple of 8 of the frame, the frame at one of the file, and typed arrays can be views of what is read.
@@ -18,6 +19,8 @@ const ENTRY_VERSION = 1;
 const ENTRY_HEAD_BYTES = 8;
 const BATCH_HEAD_BYTES = 16;
 const U32_MAX = 0xffff_ffff;
+const NOTE_BYTES_MAX = 64 * 1024;
+const NO_NOTE = Buffer.alloc(0);
 const TIER_BITS: Readonly<Record<Tier, number>> = { hot: 1, cold: 2 };
 const TIERS_BY_MASK: readonly (readonly Tier[])[] = [[], ['hot'], ['cold'], ['hot', 'cold']];
 const ZEROS = Buffer.alloc(8);
@@ -73,9 +76,10 @@ class PieceList {
  * Encodes the batches of one request. The ipc pieces are kept as views: they must not change until the append has settled.
  * Throws IngestError `payload_too_large` when the frame is above `frameBytesMax`.
  */
-export function encodeEntry(batches: readonly WalBatch[], frameBytesMax: number): EncodedEntry {
+export function encodeEntry(batches: readonly WalBatch[], frameBytesMax: number, note: Uint8Array = NO_NOTE): EncodedEntry {
   if (batches.length === 0 || batches.length > 0xffff) throw bug('wal: an entry has 1 to 65535 batches');
-  let tableBytes = 0;
+  if (note.length > NOTE_BYTES_MAX) throw bug(`wal: a note has at most ${NOTE_BYTES_MAX} bytes`);
+  let tableBytes = note.length;
   let payloadBytes = 0;
   const ipcBytes: number[] = [];
   for (const batch of batches) {
@@ -109,14 +113,20 @@ export function encodeEntry(batches: readonly WalBatch[], frameBytesMax: number)
     for (const piece of batch.ipc) list.add(piece);
     list.add(ZEROS.subarray(0, align8(ipcBytes[index]) - ipcBytes[index]));
   });
+  head.set(note, at);
   list.flush();
   let payloadCrc = crc32(head.subarray(FRAME_HEADER_BYTES));
   for (const piece of list.pieces) payloadCrc = crc32(piece, payloadCrc);
   return { pieces: [head, ...list.pieces], head, payloadBytes, payloadCrc, frameBytes };
 }
 
+export interface DecodedEntry {
+  readonly batches: WalBatch[];
+  readonly note: Uint8Array | undefined;
+}
+
 /** Reads a payload whose checksum holds. The batches are views of `payload`. Gives undefined for bytes we did not write. */
-export function decodeEntry(payload: Buffer): WalBatch[] | undefined {
+export function decodeEntry(payload: Buffer): DecodedEntry | undefined {
   if (payload.length < ENTRY_HEAD_BYTES || payload.readUInt16LE(2) !== ENTRY_VERSION) return undefined;
   const count = payload.readUInt16LE(0);
   const tableEnd = ENTRY_HEAD_BYTES + payload.readUInt32LE(4);
@@ -140,5 +150,5 @@ export function decodeEntry(payload: Buffer): WalBatch[] | undefined {
     at = nameEnd;
     ipcAt = align8(ipcEnd);
   }
-  return batches;
+  return { batches, note: at < tableEnd ? payload.subarray(at, tableEnd) : undefined };
 }

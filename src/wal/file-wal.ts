@@ -118,9 +118,9 @@ export class FileWal implements Wal {
     });
   }
 
-  append(batches: readonly WalBatch[]): Promise<Lsn> {
+  append(batches: readonly WalBatch[], note?: Uint8Array): Promise<Lsn> {
     try {
-      const entry = encodeEntry(batches, this.options.frameBytesMax - SEGMENT_HEADER_BYTES - SEAL_BYTES);
+      const entry = encodeEntry(batches, this.options.frameBytesMax - SEGMENT_HEADER_BYTES - SEAL_BYTES, note);
       return this.writer.append(entry);
     } catch (error) {
       return Promise.reject(IngestError.from(error));

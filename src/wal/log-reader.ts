@@ -162,7 +162,7 @@ async function readBytes(file: StorageFile, at: Position, length: number): Promi
 
 function entryOf(payload: Buffer, frame: FrameHeader, segment: Segment): WalEntry {
   if (crc32(payload) !== frame.payloadCrc) throw corrupt(segment, frame.seq, 'payload checksum');
-  const batches = decodeEntry(payload);
-  if (batches === undefined) throw corrupt(segment, frame.seq, 'payload layout');
-  return { lsn: lsn(frame.seq), appendedAtMs: frame.appendedAtMs, batches, sizeBytes: FRAME_HEADER_BYTES + frame.length };
+  const entry = decodeEntry(payload);
+  if (entry === undefined) throw corrupt(segment, frame.seq, 'payload layout');
+  return { lsn: lsn(frame.seq), appendedAtMs: frame.appendedAtMs, ...entry, sizeBytes: FRAME_HEADER_BYTES + frame.length };
 }

@@ -7,12 +7,13 @@ import type { DecodedRequest } from '../../core/batch';
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import { type TableName, tableName } from '../../core/ids';
-import type { AckLevel, Ingest, Registry, WriteReceipt } from '../../core/ingest';
+import type { Ingest, Registry, WriteReceipt } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
 import type { TableSchema } from '../../core/table-schema';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
 import type { HttpAdapter, HttpExchange, HttpReply, HttpRoute } from '../http-contract';
+import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { mediaType } from '../media-type';
 import type { InferredColumns } from '../new-columns';
 import { withBody } from '../request-body';
@@ -96,7 +97,8 @@ export class RestAdapter implements HttpAdapter {
         // No bytes are no JSON rows; an Arrow stream has a schema at least.
         const nothing = received.body.length === 0 && format !== ARROW_ROWS;
         const decoded = nothing ? NO_ROWS : await this.decode(table, format, received.body);
-        const receipt = await this.store(decoded, ack);
+        const key = idempotencyOf(exchange.headers[IDEMPOTENCY_HEADER] as string | undefined, [table, received.body]);
+        const receipt = await this.options.ingest.write({ protocol: 'rest', batches: decoded.batches, ack, ...key });
         if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) this.metrics.refused(decoded);
         else this.metrics.acknowledged(decoded, received.receivedAtMs);
         return answer(table, decoded, receipt);
@@ -105,10 +107,6 @@ export class RestAdapter implements HttpAdapter {
       this.metrics.failed(IngestError.from(error).code);
       throw error;
     }
-  }
-
-  private store({ batches }: DecodedRequest, ack: AckLevel): Promise<WriteReceipt> {
-    return this.options.ingest.write({ protocol: 'rest', batches, ack });
   }
 
   private decode(table: TableName, format: RowFormat, body: Buffer): Promise<DecodedRequest> {

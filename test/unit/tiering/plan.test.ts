@@ -18,6 +18,7 @@ function entry(at: number, batches: { table: string; tiers: Tier[]; rows: Row[] 
     lsn: lsn(at),
     appendedAtMs: 0,
     sizeBytes: 100,
+    note: undefined,
     batches: batches.map(({ table, tiers, rows }) => {
       const time = timestampBuilder();
       const id = NumberBuilder.float64();

@@ -34,9 +34,22 @@ test('any batches read back byte for byte, laid out at multiples of 8, under the
       expect(payload.length).toBe(entry.payloadBytes);
       expect(entry.frameBytes % 8).toBe(0);
       expect(crc32(payload)).toBe(entry.payloadCrc);
-      const decoded = decodeEntry(payload) ?? [];
+      const decoded = decodeEntry(payload)?.batches ?? [];
       expect(fingerprint(decoded)).toBe(fingerprint(batches));
       for (const { ipc } of decoded) expect((ipc[0].byteOffset - payload.byteOffset) % 8).toBe(0);
+    }),
+  );
+});
+
+test('a note reads back byte for byte, an entry without one has none', () => {
+  fc.assert(
+    fc.property(fc.array(batch, { minLength: 1, maxLength: 3 }), fc.uint8Array({ maxLength: 100 }), (batches, note) => {
+      const entry = encodeEntry(batches, BYTES_MAX, note);
+      const payload = Buffer.concat(entry.pieces).subarray(FRAME_HEADER_BYTES);
+      expect(crc32(payload)).toBe(entry.payloadCrc);
+      const decoded = decodeEntry(payload);
+      expect(fingerprint(decoded?.batches ?? [])).toBe(fingerprint(batches));
+      expect(decoded?.note === undefined ? undefined : [...decoded.note]).toEqual(note.length === 0 ? undefined : [...note]);
     }),
   );
 });
@@ -58,7 +71,7 @@ test('no random bytes crash the decoder', () => {
       const payload = Buffer.from(bytes);
       if (looksRight && payload.length >= 4) payload.writeUInt16LE(1, 2);
       const decoded = decodeEntry(payload);
-      expect(decoded === undefined || Array.isArray(decoded)).toBe(true);
+      expect(decoded === undefined || Array.isArray(decoded.batches)).toBe(true);
     }),
     { numRuns: 2_000 },
   );
