@@ -123,6 +123,7 @@ describe('the configuration of a pod', () => {
       in_flight_bytes_max: 9_007_199_254_740_991,
       shutdown_grace_ms: 1_234_567,
       wal: { segment_bytes: 1_073_741_824 },
+      idempotency: { window_ms: 86_400_001, keys_max: 9_007_199_254_740_991 },
       delivery: { rows_max: 1_000_000, bytes_max: 33_554_433, interval_ms: 1 },
       routing: { metrics: ['hot', 'cold'], traces: ['cold'], logs: ['hot'] },
       query: { rows_max: 1_000_000, timeout_ms: 600_000 },
