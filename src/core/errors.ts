@@ -14,7 +14,7 @@ export const ERROR_CODES = {
   payload_too_large: { retryable: false },
   unauthenticated: { retryable: false },
   permission_denied: { retryable: false },
-  /** Same idempotency key, other content; or a table that exists already. */
+  /** Same idempotency key, other content; or a table that exists already, perhaps with other types. */
   already_exists: { retryable: false },
   /** Overload or shutdown: nothing was stored, try again after `retryAfterMs`. */
   unavailable: { retryable: true },
@@ -33,6 +33,8 @@ export interface IngestErrorOptions {
   retryAfterMs?: number;
   /** Position in the input, for people: `byte 17`, `resourceLogs[0].scopeLogs`. */
   at?: string;
+  /** More for the client, in the form in which it is shown: names in snake_case. */
+  details?: Readonly<Record<string, unknown>>;
 }
 
 /** The one error class of the ingest path. `message` may be shown to the client; internals stay in `cause`. */
@@ -40,6 +42,7 @@ export class IngestError extends Error {
   readonly code: ErrorCode;
   readonly retryAfterMs: number | undefined;
   readonly at: string | undefined;
+  readonly details: Readonly<Record<string, unknown>> | undefined;
 
   constructor(code: ErrorCode, message: string, options: IngestErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -47,6 +50,7 @@ export class IngestError extends Error {
     this.code = code;
     this.retryAfterMs = options.retryAfterMs;
     this.at = options.at;
+    this.details = options.details;
   }
 
   get retryable(): boolean {

@@ -55,6 +55,25 @@ export const ATTRIBUTE_KIND = {
   bytes: 7,
 } as const;
 
+/** May rows change the table: add columns and widen them (`evolve`); or not (`strict`); may registrations neither (`freeze`)? */
+export const TABLE_POLICIES = ['evolve', 'strict', 'freeze'] as const;
+export type TablePolicy = (typeof TABLE_POLICIES)[number];
+
+/**
+ * What happens to a value that does not fit its column.
+ * - `widen`: a number gives the column a wider numeric type that holds the old values and the new one; anything else refuses its row
+ * - `coerce`: as `widen`, and where no number will do the column becomes text (JSON for arrays and objects)
+ * - `side_column`: the value goes to CONFLICTS_COLUMN under the column's name, the column itself is null
+ * - `dead_letter`: the row is refused
+ */
+export const CONFLICT_POLICIES = ['widen', 'coerce', 'side_column', 'dead_letter'] as const;
+export type ConflictPolicy = (typeof CONFLICT_POLICIES)[number];
+
+/** A json column with an object of the values that did not fit their columns. */
+export const CONFLICTS_COLUMN = '_conflicts';
+/** A json column with an object of the members for which the table has no room (LIMITS.columnsMax). */
+export const OVERFLOW_COLUMN = '_overflow';
+
 export interface ColumnSchema {
   readonly name: string;
   readonly type: ColumnType;
@@ -62,6 +81,12 @@ export interface ColumnSchema {
   readonly nullable: boolean;
   /** Few distinct values: LowCardinality in ClickHouse, dictionary-encoded in the record batch where that is cheap. */
   readonly lowCardinality?: boolean;
+  /** Absent: `widen`. */
+  readonly conflict?: ConflictPolicy;
+  /** Name in the stores, when they cannot have the column's own (core/column-name.ts). */
+  readonly storeName?: string;
+  /** The float64 column of which this int64 column keeps the exact integers; it was made when that one was widened. */
+  readonly exactOf?: string;
 }
 
 export interface TableSchema {
@@ -73,6 +98,8 @@ export interface TableSchema {
   readonly timeColumn: string;
   /** Home tier, unless routing says otherwise. */
   readonly tier: Tier;
+  /** Absent: `evolve`. */
+  readonly policy?: TablePolicy;
 }
 
 /** Suffix of the PostgreSQL smallint column with the nanoseconds below the microsecond, one for each timestamp column. */

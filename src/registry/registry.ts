@@ -1,24 +1,27 @@
 /**
  * Schemas of all tables: the built-in ones, and those made on first write. The file `registry.json` in the data directory is
- * durable before a batch of a new schema is accepted, so that the server can take rows while both stores are down; the sinks
- * carry each schema into `table_registry` and their own tables when they create them.
+ * durable before a batch of a new schema is accepted, so that the server can take rows while both stores are down. `table_registry` in
+ * PostgreSQL is what servers on the same stores agree on: the PostgreSQL sink merges each schema with it before it changes a table, and
+ * what has come of it is taken over here (`adopt`).
  */
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { BUILTIN_TABLES } from '../core/builtin-tables';
 import { IngestError } from '../core/errors';
 import type { TableName } from '../core/ids';
-import type { Registry } from '../core/ingest';
 import { LIMITS } from '../core/limits';
+import { mergeSchemas, sameContent } from '../core/merge-schema';
+import type { SchemaRegistry, TableDefinition } from '../core/schema-registry';
 import type { ColumnSchema, TableSchema, Tier } from '../core/table-schema';
-import { evolveSchema } from './evolve';
+import { evolveSchema, registerSchema } from './evolve';
 
 const FORMAT = 1;
 
-export class FileRegistry implements Registry {
+export class FileRegistry implements SchemaRegistry {
   private readonly builtin = new Map<TableName, TableSchema>(BUILTIN_TABLES.map((schema) => [schema.table, schema]));
   /** Changes are made one after the other. */
   private queue: Promise<unknown> = Promise.resolve();
+  private readonly listeners: ((schema: TableSchema) => void)[] = [];
 
   private constructor(
     private readonly path: string,
@@ -50,26 +53,50 @@ export class FileRegistry implements Registry {
   }
 
   evolve(table: TableName, columns: readonly ColumnSchema[], options: { timeColumn: string; tier?: Tier }): Promise<TableSchema> {
-    const change = this.queue.then(() => this.change(table, columns, options));
+    return this.change(table, (known) => (this.builtin.has(table) ? known! : evolveSchema(known, table, columns, options)));
+  }
+
+  register(definition: TableDefinition): Promise<TableSchema> {
+    return this.change(definition.table, () => this.preview(definition));
+  }
+
+  preview(definition: TableDefinition): TableSchema {
+    const { table } = definition;
+    const schema = registerSchema(this.get(table), definition);
+    if (!this.builtin.has(table) || schema === this.get(table)) return schema;
+    throw new IngestError('already_exists', `the built-in table ${table} does not change`);
+  }
+
+  adopt(shared: TableSchema): Promise<TableSchema> {
+    return this.change(shared.table, (known) => {
+      if (known === undefined) return shared;
+      if (this.builtin.has(shared.table)) return known;
+      const merged = mergeSchemas(shared, known);
+      return merged.version === known.version && sameContent(merged, known) ? known : merged;
+    });
+  }
+
+  /** Called with every schema that has become durable here. */
+  watch(listener: (schema: TableSchema) => void): void {
+    this.listeners.push(listener);
+  }
+
+  private change(table: TableName, next: (known: TableSchema | undefined) => TableSchema): Promise<TableSchema> {
+    const change = this.queue.then(() => this.apply(table, next));
     this.queue = change.catch(() => undefined);
     return change;
   }
 
-  private async change(
-    table: TableName,
-    columns: readonly ColumnSchema[],
-    options: { timeColumn: string; tier?: Tier },
-  ): Promise<TableSchema> {
+  private async apply(table: TableName, next: (known: TableSchema | undefined) => TableSchema): Promise<TableSchema> {
     const known = this.get(table);
-    if (known !== undefined && this.builtin.has(table)) return known;
     if (known === undefined && this.tables.size >= LIMITS.tablesMax) {
       throw new IngestError('invalid_argument', `there are already ${LIMITS.tablesMax} tables`);
     }
-    const schema = evolveSchema(known, table, columns, options);
+    const schema = next(known);
     if (schema === known) return known;
-    const next = new Map(this.tables).set(table, schema);
-    await this.save([...next.values()]);
+    await this.save([...new Map(this.tables).set(table, schema).values()]);
     this.tables.set(table, schema);
+    for (const listener of this.listeners) listener(schema);
     return schema;
   }
 

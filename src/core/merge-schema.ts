@@ -1,0 +1,145 @@
+/**
+ * Two servers' idea of one table as one schema that has room for the rows of both. Nothing is ever taken away: columns are united,
+ * types joined in the lattice of type-lattice.ts. Up to the order of columns the result does not depend on who merges first.
+ */
+import { storeNameOf } from './column-name';
+import type { TableName } from './ids';
+import { CONFLICT_POLICIES, type ColumnSchema, TABLE_POLICIES, type TableSchema } from './table-schema';
+import { joinTypes, needsExact } from './type-lattice';
+
+/** The columns of both, `a`'s order first, and exact companions for integers that became doubles. */
+export function mergeColumns(a: readonly ColumnSchema[], b: readonly ColumnSchema[]): readonly ColumnSchema[] {
+  const others = new Map(b.map((column) => [column.name, column]));
+  const names = new Set(a.map(({ name }) => name));
+  const merged = [
+    ...a.map((column) => mergeColumn(column, others.get(column.name))),
+    ...b.filter(({ name }) => !names.has(name)),
+  ];
+  const mine = new Map(a.map((column) => [column.name, column]));
+  for (const { name, type } of [...merged]) {
+    const before = [mine.get(name), others.get(name)];
+    if (before.some((column) => column !== undefined && needsExact(column.type, type))) addExact(merged, name);
+  }
+  return merged;
+}
+
+/** Adds the column with the exact integers of a float64 column, unless there is one. */
+function addExact(columns: ColumnSchema[], name: string): void {
+  if (columns.some((column) => column.exactOf === name)) return;
+  const exact = freeName(`${name}_int`, columns);
+  const storeName = storeNameOf(exact);
+  columns.push({ name: exact, type: 'int64', nullable: true, ...(storeName === undefined ? {} : { storeName }), exactOf: name });
+}
+
+function freeName(wanted: string, columns: readonly ColumnSchema[]): string {
+  const names = new Set(columns.map(({ name }) => name));
+  for (let i = 1; ; i++) {
+    const name = i === 1 ? wanted : `${wanted}_${i}`;
+    if (!names.has(name)) return name;
+  }
+}
+
+function mergeColumn(a: ColumnSchema, b: ColumnSchema | undefined): ColumnSchema {
+  if (b === undefined) return a;
+  const conflict = later(CONFLICT_POLICIES, a.conflict, b.conflict);
+  const storeName = a.storeName ?? b.storeName;
+  const exactOf = a.exactOf ?? b.exactOf;
+  return {
+    name: a.name,
+    type: joinTypes(a.type, b.type),
+    nullable: a.nullable || b.nullable,
+    ...(a.lowCardinality === true || b.lowCardinality === true ? { lowCardinality: true } : {}),
+    ...(conflict === undefined ? {} : { conflict }),
+    ...(storeName === undefined ? {} : { storeName }),
+    ...(exactOf === undefined ? {} : { exactOf }),
+  };
+}
+
+/** Of two settings the one that comes later in the list, so that both sides choose the same. */
+function later<T>(order: readonly T[], a: T | undefined, b: T | undefined): T | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return order.indexOf(a) < order.indexOf(b) ? b : a;
+}
+
+/**
+ * `shared` with what only `local` has. Where they cannot both be had (time column, home tier) `shared` stands, because tables were made
+ * by it. The version is the greater one when nothing has to be added, otherwise one above `shared` at least.
+ */
+export function mergeSchemas(shared: TableSchema, local: TableSchema): TableSchema {
+  const policy = later(TABLE_POLICIES, shared.policy, local.policy);
+  const merged: TableSchema = {
+    table: shared.table,
+    version: 0,
+    columns: mergeColumns(shared.columns, local.columns),
+    timeColumn: shared.timeColumn,
+    tier: shared.tier,
+    ...(policy === undefined ? {} : { policy }),
+  };
+  const version = sameContent(merged, shared)
+    ? Math.max(shared.version, local.version)
+    : Math.max(shared.version + 1, local.version);
+  return { ...merged, version };
+}
+
+/** Do they say the same, but for version and order of columns? */
+export function sameContent(a: TableSchema, b: TableSchema): boolean {
+  return JSON.stringify(contentOf(a)) === JSON.stringify(contentOf(b));
+}
+
+function contentOf({ columns, timeColumn, tier, policy = 'evolve' }: TableSchema): unknown {
+  const sorted = columns.map(
+    ({ name, type, nullable, lowCardinality = false, conflict = 'widen', storeName = '', exactOf = '' }) =>
+      [name, type, nullable, lowCardinality, conflict, storeName, exactOf] as const,
+  );
+  return [sorted.sort(([a], [b]) => (a < b ? -1 : 1)), timeColumn, tier, policy];
+}
+
+/** A schema as `table_registry` keeps it. */
+export function schemaToJson(schema: TableSchema): Record<string, unknown> {
+  return {
+    columns: schema.columns.map(({ name, type, nullable, lowCardinality, conflict, storeName, exactOf }) => ({
+      name,
+      type,
+      nullable,
+      low_cardinality: lowCardinality,
+      conflict,
+      store_name: storeName,
+      exact_of: exactOf,
+    })),
+    time_column: schema.timeColumn,
+  };
+}
+
+interface StoredColumn extends Pick<ColumnSchema, 'name' | 'type' | 'nullable' | 'conflict'> {
+  readonly low_cardinality?: boolean;
+  readonly store_name?: string;
+  readonly exact_of?: string;
+}
+
+export interface StoredSchema {
+  readonly table_name: string;
+  readonly schema: { readonly columns?: readonly StoredColumn[]; readonly time_column?: string } | null;
+  readonly version: number | null;
+  readonly tier: string | null;
+  readonly policy: string | null;
+}
+
+/** A row of `table_registry`; undefined for one that somebody else wrote in another form. */
+export function schemaOfRow(row: StoredSchema): TableSchema | undefined {
+  const { columns, time_column: timeColumn } = row.schema ?? {};
+  if (columns === undefined || timeColumn === undefined || row.version === null) return undefined;
+  const policy = TABLE_POLICIES.find((name) => name === row.policy);
+  return {
+    table: row.table_name as TableName,
+    version: row.version,
+    columns: columns.map(({ low_cardinality, store_name, exact_of, ...column }) => ({
+      ...column,
+      ...(low_cardinality === true ? { lowCardinality: true } : {}),
+      ...(store_name === undefined ? {} : { storeName: store_name }),
+      ...(exact_of === undefined ? {} : { exactOf: exact_of }),
+    })),
+    timeColumn,
+    tier: row.tier === 'cold' ? 'cold' : 'hot',
+    ...(policy === undefined ? {} : { policy }),
+  };
+}
