@@ -57,10 +57,9 @@ export function decodeArrowBatches(
   const sorted = assign(fields, joined, schema);
   const columns = new Map<string, Data>();
   for (const [column, { field, data }] of sorted.own) {
-    columns.set(
-      column.name,
-      convertColumn(data, field, column.type, (row, problem) => refuse(row, column.name, problem)),
-    );
+    const converted = convertColumn(data, field, column.type, (row, problem) => refuse(row, column.name, problem));
+    // Nothing but nulls says nothing, and when no value fits it need not have the column's form.
+    if (converted.nullCount < joined.numRows) columns.set(column.name, converted);
   }
   for (const { field, data } of sorted.unknown) refuseUnknown(field, data, schema, refuse);
   const overflow = overflowColumn(schema);

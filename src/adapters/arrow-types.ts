@@ -6,14 +6,19 @@ import { isBuiltin, isTimeName } from './friendly-names';
 import { type InferredColumns, newColumns } from './new-columns';
 
 /**
- * The columns that rows of these fields need beyond `known`. Throws IngestError `invalid_argument` for a type that no column
+ * The columns that rows of these fields need beyond `known`; `declared` types go before those of the fields.
+ * Throws IngestError `invalid_argument` for a type that no column
  * can hold.
  */
-export function columnsOfFields(fields: readonly ForeignField[], known: TableSchema | undefined): InferredColumns {
+export function columnsOfFields(
+  fields: readonly ForeignField[],
+  known: TableSchema | undefined,
+  declared?: ReadonlyMap<string, ColumnType>,
+): InferredColumns {
   if (known !== undefined && isBuiltin(known.table)) return { columns: [], timeColumn: known.timeColumn };
   const types = new Map<string, ColumnType>();
   for (const field of fields) {
-    const type = columnTypeOf(field);
+    const type = declared?.get(field.name) ?? columnTypeOf(field);
     if (type !== undefined) types.set(field.name, isTimeName(field.name) && EPOCH_TYPES.has(type) ? 'timestamp' : type);
   }
   return newColumns(types, known);

@@ -223,7 +223,8 @@ function stringPut(values: Data, to: 'string' | 'json', builder: BytesBuilder): 
   };
 }
 
-function jsonProblem(text: Uint8Array): CellProblem | undefined {
+/** Why a UTF-8 text is not JSON; undefined when it is. */
+export function jsonProblem(text: Uint8Array): CellProblem | undefined {
   try {
     const reader = new JsonReader(text, LIMITS.nestingDepthMax, false);
     reader.skipValue();

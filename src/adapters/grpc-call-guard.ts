@@ -108,7 +108,10 @@ export class GrpcCallGuard {
   constructor(private readonly options: GrpcCallGuardOptions) {
     for (const { definition, admission } of options.services) {
       if (admission === undefined) continue;
-      for (const method of Object.values(definition)) this.byMethod.set(method.path, admission);
+      for (const method of Object.values(definition)) {
+        // The messages of a stream are for its handler to admit, one by one.
+        if (!method.requestStream) this.byMethod.set(method.path, admission);
+      }
     }
     this.interceptor = (method, call) => {
       this.guard(method.path, call);

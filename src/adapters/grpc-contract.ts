@@ -15,6 +15,8 @@ export interface GrpcService {
    * `takeAdmission(call.metadata)`. `refused` is told of calls that end before the handler: no room, bad compression, too slow.
    */
   readonly admission?: { readonly ingest: Ingest; readonly refused: (error: IngestError) => void };
+  /** The server stops: end streams that a client would hold open for ever. Calls that came whole may still finish. */
+  readonly drain?: () => void;
 }
 
 /** Serializer of methods whose messages are bytes already. */

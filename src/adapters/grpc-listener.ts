@@ -94,6 +94,7 @@ export class GrpcListener {
         resolve();
       });
       this.guard.endBuiltinCalls();
+      for (const service of this.options.services) service.drain?.();
     });
     clearTimeout(timer);
     this.guard.close();

@@ -1,0 +1,157 @@
+/** The service of ingest.proto: its definition, and its answers. */
+import { join } from 'node:path';
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import type { DecodedRequest } from '../../core/batch';
+import { IngestError, type RejectionCode, type RowRejection } from '../../core/errors';
+import type { BatchTierStatus, WriteReceipt } from '../../core/ingest';
+import type { TableSchema, Tier } from '../../core/table-schema';
+import { asBytes } from '../grpc-contract';
+import { retryAfterMs, STATUS, type StatusDetails, statusMessage } from '../status';
+
+export const SERVICE = 'thermocline.ingest.v1.IngestService';
+/** Below `proto/`. */
+export const PROTO_FILE = 'thermocline/ingest/v1/ingest.proto';
+const PROTO_FOLDER = join(__dirname, '..', '..', '..', 'proto');
+const WRITE_RESPONSE_URL = 'type.googleapis.com/thermocline.ingest.v1.WriteResponse';
+
+const loaded = loadSync(PROTO_FILE, { includeDirs: [PROTO_FOLDER], longs: Number, enums: String, defaults: true })[
+  SERVICE
+] as ServiceDefinition;
+
+type Method = 'Write' | 'WriteStream' | 'RegisterTable' | 'GetTable' | 'ListTables' | 'GetBatch';
+const method = (name: Method): MethodDefinition<object, object> => loaded[name] as MethodDefinition<object, object>;
+
+/** Requests reach the handlers as bytes: the library would answer INTERNAL for those that cannot be read. */
+export const DEFINITION: ServiceDefinition = Object.fromEntries(
+  Object.entries(loaded).map(([name, definition]) => [name, { ...definition, requestDeserialize: asBytes }]),
+);
+
+/** Reads the request of a method that takes no rows. Throws IngestError `invalid_argument`. */
+export function readRequest(name: Method, message: Buffer): object {
+  try {
+    return method(name).requestDeserialize(message);
+  } catch (error) {
+    throw new IngestError('invalid_argument', 'the message cannot be read', { cause: error });
+  }
+}
+
+export interface ColumnMessage {
+  readonly name: string;
+  readonly type: string;
+  readonly required: boolean;
+  readonly lowCardinality: boolean;
+}
+
+export interface RegisterTableRequest {
+  readonly table: string;
+  readonly columns: readonly ColumnMessage[];
+  readonly timeColumn: string;
+  readonly tier: string | number;
+}
+
+export const tableMessage = ({ table, version, columns, timeColumn, tier }: TableSchema): object => ({
+  name: table,
+  version,
+  columns: columns.map(({ name, type, nullable, lowCardinality = false }): ColumnMessage => {
+    return { name, type, required: !nullable, lowCardinality };
+  }),
+  timeColumn,
+  tier: TIERS[tier],
+});
+
+const TIERS: Readonly<Record<Tier, string>> = { hot: 'TIER_HOT', cold: 'TIER_COLD' };
+
+/** Undefined for TIER_UNSPECIFIED. Throws IngestError `invalid_argument`. */
+export function readTier(name: string | number): Tier | undefined {
+  if (name === 'TIER_UNSPECIFIED') return undefined;
+  if (name === TIERS.hot) return 'hot';
+  if (name === TIERS.cold) return 'cold';
+  throw new IngestError('invalid_argument', 'unknown tier', { at: 'tier' });
+}
+
+export const batchMessage = (batchId: string, tiers: readonly BatchTierStatus[]): object => ({
+  batchId,
+  tiers: tiers.map(({ tier, delivered }) => {
+    return { tier: TIERS[tier], state: delivered ? 'BATCH_STATE_DELIVERED' : 'BATCH_STATE_PENDING' };
+  }),
+});
+
+const CODES: Readonly<Record<RejectionCode, string>> = {
+  type_mismatch: 'REJECTION_CODE_TYPE_MISMATCH',
+  missing_column: 'REJECTION_CODE_MISSING_COLUMN',
+  unknown_column: 'REJECTION_CODE_UNKNOWN_COLUMN',
+  out_of_range: 'REJECTION_CODE_OUT_OF_RANGE',
+  invalid_time: 'REJECTION_CODE_INVALID_TIME',
+  invalid_id: 'REJECTION_CODE_INVALID_ID',
+  invalid_value: 'REJECTION_CODE_INVALID_VALUE',
+  invalid_name: 'REJECTION_CODE_INVALID_NAME',
+  invalid_json: 'REJECTION_CODE_INVALID_JSON',
+  not_an_object: 'REJECTION_CODE_NOT_AN_OBJECT',
+  too_large: 'REJECTION_CODE_TOO_LARGE',
+};
+
+const rejectionMessage = ({ row, code, column = '', message }: RowRejection): object => {
+  return { row, code: CODES[code], column, message };
+};
+
+export const writeResponse = (decoded: DecodedRequest, receipt: WriteReceipt): object => ({
+  batchId: receipt.batch,
+  acceptedRows: decoded.acceptedRows,
+  rejectedRows: decoded.rejectedRows,
+  rejections: decoded.rejections.map(rejectionMessage),
+});
+
+/** A request of which no row was accepted. */
+export class RefusedRows extends IngestError {
+  constructor(readonly decoded: DecodedRequest) {
+    const [first] = decoded.rejections;
+    const column = first?.column === undefined ? '' : `, column ${first.column}`;
+    const why = first === undefined ? '' : `; row ${first.row}${column}: ${first.message}`;
+    super('invalid_argument', `no row was accepted, ${decoded.rejectedRows} were refused${why}`);
+  }
+}
+
+/** What `WriteError` says. */
+export function writeError(error: IngestError): object {
+  const waitMs = retryAfterMs(error);
+  return {
+    code: STATUS[error.code].grpc,
+    message: statusMessage(error),
+    ...(waitMs === undefined ? {} : { retryDelay: { seconds: Math.floor(waitMs / 1000), nanos: (waitMs % 1000) * 1_000_000 } }),
+    ...(error instanceof RefusedRows
+      ? { rejectedRows: error.decoded.rejectedRows, rejections: error.decoded.rejections.map(rejectionMessage) }
+      : {}),
+  };
+}
+
+/**
+ * Bytes of each of the two lists of refused rows in the details of a status. Details travel in a trailer as base64, and clients
+ * commonly take 8 KiB of trailers.
+ */
+const DETAIL_BYTES_MAX = 2_400;
+
+/** The details of a status for refused rows, as many of them as fit. */
+export function refusalDetails({ decoded }: RefusedRows): StatusDetails {
+  const violations = decoded.rejections.map(({ row, code, column, message }) => ({
+    field: column === undefined ? `rows[${row}]` : `rows[${row}].${column}`,
+    description: `${message} (${code})`,
+  }));
+  const listed = fitting(decoded.rejections, ({ column = '', message }) => Buffer.byteLength(column + message) + 20);
+  const { responseSerialize } = method('Write');
+  const value = responseSerialize({ rejectedRows: decoded.rejectedRows, rejections: listed.map(rejectionMessage) });
+  return {
+    violations: fitting(violations, ({ field, description }) => Buffer.byteLength(field + description) + 10),
+    typeUrl: WRITE_RESPONSE_URL,
+    value,
+  };
+}
+
+/** The first items that take no more than DETAIL_BYTES_MAX together; at least one. */
+function fitting<T>(items: readonly T[], bytesOf: (item: T) => number): T[] {
+  let bytes = 0;
+  return items.filter((item, i) => {
+    bytes += bytesOf(item);
+    return i === 0 || bytes <= DETAIL_BYTES_MAX;
+  });
+}
