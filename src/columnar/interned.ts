@@ -50,7 +50,7 @@ export class InternedBuilder implements ColumnBuilder {
   internFrom(source: ByteSource, start: number, end: number): number {
     const { last } = this;
     if (last >= 0 && this.interner.equalsFrom(last, source, start, end)) return last;
-    this.last = this.interner.intern(source.bytes, start, end);
+    this.last = this.interner.internFrom(source, start, end);
     return this.last;
   }
 

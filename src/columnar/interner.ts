@@ -41,7 +41,15 @@ export class Interner {
 
   /** The number of the value `source[start, end)`. */
   intern(source: Uint8Array, start: number, end: number): number {
-    const hash = hashOf(source, start, end);
+    return this.find(source, start, end, hashOf(source, start, end));
+  }
+
+  /** As `intern`, from bytes with a view. */
+  internFrom(source: ByteSource, start: number, end: number): number {
+    return this.find(source.bytes, start, end, hashFrom(source, start, end));
+  }
+
+  private find(source: Uint8Array, start: number, end: number, hash: number): number {
     let slot = hash & this.mask;
     for (let probe = 0; probe < PROBES_MAX; probe++) {
       const id = this.table[slot];
@@ -123,11 +131,24 @@ const PROBES_MAX = 64;
 
 const SEED = randomBytes(4).readInt32LE(0);
 
+const mix = (hash: number, word: number): number => {
+  const h = Math.imul(hash ^ word, 0x5bd1e995);
+  return h ^ (h >>> 15);
+};
+
 function hashOf(source: Uint8Array, start: number, end: number): number {
   let h = SEED ^ (end - start);
-  for (let i = start; i < end; i++) {
-    h = Math.imul(h ^ source[i], 0x5bd1e995);
-    h ^= h >>> 15;
-  }
+  let i = start;
+  for (; i + 4 <= end; i += 4) h = mix(h, source[i] | (source[i + 1] << 8) | (source[i + 2] << 16) | (source[i + 3] << 24));
+  for (; i < end; i++) h = mix(h, source[i]);
+  return h;
+}
+
+/** The same hash in steps of four bytes. */
+function hashFrom(source: ByteSource, start: number, end: number): number {
+  let h = SEED ^ (end - start);
+  let i = start;
+  for (; i + 4 <= end; i += 4) h = mix(h, source.view.getInt32(i, true));
+  for (; i < end; i++) h = mix(h, source.bytes[i]);
   return h;
 }

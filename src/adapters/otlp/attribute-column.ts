@@ -1,7 +1,7 @@
 import { AttributesBuilder } from '../../columnar/attributes';
 import { ATTRIBUTE_KIND as KIND } from '../../core/table-schema';
 import type { ValueReader } from './any-value';
-import { jsonText, writeDouble, writeInt64, writeText } from './json-text';
+import { jsonText, writeDouble, writeInt64, writeSmallInteger, writeText } from './json-text';
 import { requireUtf8Bytes } from './validate';
 
 const TRUE = jsonText('true');
@@ -84,10 +84,19 @@ export class AttributeColumn {
 
   private addInteger(keyStart: number, keyEnd: number, start: number, end: number): boolean {
     const { wire } = this.values;
-    if (wire.varint(start, end) !== end) return false;
-    const { low, high } = wire;
-    this.key(keyStart, keyEnd);
-    writeInt64(this.builder.text, low, high);
+    const { bytes } = wire;
+    const { text } = this.builder;
+    const size = end - start;
+    // One or two bytes of varint: 0 to 16,383.
+    if ((size === 1 && bytes[start] < 0x80) || (size === 2 && bytes[start] >= 0x80 && bytes[start + 1] < 0x80)) {
+      this.key(keyStart, keyEnd);
+      writeSmallInteger(text, size === 1 ? bytes[start] : (bytes[start] & 0x7f) | (bytes[start + 1] << 7));
+    } else {
+      if (wire.varint(start, end) !== end) return false;
+      const { low, high } = wire;
+      this.key(keyStart, keyEnd);
+      writeInt64(text, low, high);
+    }
     this.builder.endEntry(KIND.int);
     return true;
   }
@@ -97,10 +106,10 @@ export class AttributeColumn {
     const { wire } = this.values;
     const { keys } = builder;
     const at = this.position++;
-    if (at >= PREDICTED_MAX) return builder.key(keys.intern(wire.bytes, start, end));
+    if (at >= PREDICTED_MAX) return builder.key(keys.internFrom(wire, start, end));
     let id = predicted[at];
     if (id < 0 || !keys.equalsFrom(id, wire, start, end)) {
-      id = keys.intern(wire.bytes, start, end);
+      id = keys.internFrom(wire, start, end);
       predicted[at] = id;
     }
     builder.key(id);

@@ -1,4 +1,5 @@
 /** Exemplar (opentelemetry/proto/metrics/v1) as a JSON object: the column `exemplars` of the metric tables. */
+import type { ByteSource } from '../../columnar/byte-source';
 import type { BytesBuilder } from '../../columnar/bytes-builder';
 import type { ValueReader } from './any-value';
 import { jsonText, writeHex, writeInt64, writeJsonDouble, writeText, writeUint64 } from './json-text';
@@ -81,7 +82,7 @@ export function writeExemplar(values: ValueReader, start: number, end: number, o
   return timeHigh >= 0;
 }
 
-function writeId(out: BytesBuilder, key: Uint8Array, bytes: Uint8Array, start: number, end: number): void {
+function writeId(out: BytesBuilder, key: ByteSource, bytes: Uint8Array, start: number, end: number): void {
   writeText(out, key);
   writeHex(out, bytes, start, end);
   writeText(out, TEXT.idEnd);

@@ -3,15 +3,19 @@
  * No JavaScript string is made except for doubles that need more than 15 digits.
  */
 
+import type { ByteSource } from '../../columnar/byte-source';
 import type { BytesBuilder } from '../../columnar/bytes-builder';
 
-const ascii = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0));
+const ascii = (text: string): Uint8Array<ArrayBuffer> => Uint8Array.from(text, (character) => character.charCodeAt(0));
 
 /** A constant to be written with `writeText`. */
-export const jsonText = ascii;
+export function jsonText(text: string): ByteSource {
+  const bytes = ascii(text);
+  return { bytes, view: new DataView(bytes.buffer) };
+}
 
-export function writeText(out: BytesBuilder, text: Uint8Array): void {
-  out.write(text, 0, text.length);
+export function writeText(out: BytesBuilder, text: ByteSource): void {
+  out.writeFrom(text, 0, text.bytes.length);
 }
 
 const CHAR = { quote: 0x22, minus: 0x2d, point: 0x2e, zero: 0x30, backslash: 0x5c, u: 0x75, equals: 0x3d } as const;
@@ -82,6 +86,11 @@ function writeDigits(out: BytesBuilder, value: number, digits: number): void {
     rest = next;
   }
   out.used = at + count;
+}
+
+/** Writes 0 to 999,999. */
+export function writeSmallInteger(out: BytesBuilder, value: number): void {
+  writeDigits(out, value, 1);
 }
 
 const BILLION = 1_000_000_000;

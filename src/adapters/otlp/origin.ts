@@ -4,6 +4,7 @@
  */
 
 import type { AttributesBuilder } from '../../columnar/attributes';
+import type { ByteSource } from '../../columnar/byte-source';
 import type { BytesBuilder } from '../../columnar/bytes-builder';
 import { InternedBuilder } from '../../columnar/interned';
 import { DictionaryBuilder } from '../../columnar/nested-builders';
@@ -138,10 +139,10 @@ export class OriginColumns {
   }
 
   /** Interns the text of the first of these resource attributes that is there and not empty; -1 when there is none. */
-  private nameOf(column: InternedBuilder, keys: readonly Uint8Array[]): number {
+  private nameOf(column: InternedBuilder, keys: readonly ByteSource[]): number {
     if (this.resourceId < 0) return -1;
     for (const key of keys) {
-      const text = this.resources.builder.find(this.resourceId, key);
+      const text = this.resources.builder.find(this.resourceId, key.bytes);
       if (text !== undefined && text.length > 0) return column.interner.intern(text, 0, text.length);
     }
     return -1;

@@ -1,3 +1,4 @@
+import type { ByteSource } from '../../columnar/byte-source';
 import type { BytesBuilder } from '../../columnar/bytes-builder';
 import type { Wire } from '../wire';
 import type { Range } from './envelope';
@@ -44,13 +45,13 @@ export function writeResourceExtras(wire: Wire, schemaUrl: Range, extras: Resour
 function writeEntityRef(wire: Wire, ref: Range, out: BytesBuilder): void {
   const object = new ObjectText(out);
   const write = ({ start, end }: Range): void => writeJsonString(out, wire.bytes, start, end);
-  const text = (key: Uint8Array, number: number): void => {
+  const text = (key: ByteSource, number: number): void => {
     const last = stringsOf(wire, ref, number).at(-1);
     if (last === undefined || last.end === last.start) return;
     object.key(key);
     write(last);
   };
-  const list = (key: Uint8Array, number: number): void => {
+  const list = (key: ByteSource, number: number): void => {
     const all = stringsOf(wire, ref, number);
     if (all.length === 0) return;
     object.key(key);
@@ -84,7 +85,7 @@ class ObjectText {
     writeText(out, TEXT.open);
   }
 
-  key(text: Uint8Array): void {
+  key(text: ByteSource): void {
     if (!this.empty) writeText(this.out, TEXT.next);
     this.empty = false;
     writeText(this.out, text);
