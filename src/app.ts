@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { collectDefaultMetrics } from 'prom-client';
 import { FlightAdapter } from './adapters/flight/adapter';
+import { IngestServiceAdapter } from './adapters/grpc/adapter';
 import { GrpcListener } from './adapters/grpc-listener';
 import { HttpListener } from './adapters/http-listener';
 import { decodeLogs } from './adapters/otlp/decode-logs';
@@ -16,7 +17,8 @@ import { transcodeLogs, transcodeMetrics, transcodeTraces } from './adapters/otl
 import { RestAdapter } from './adapters/rest/adapter';
 import { AdminServer } from './admin/server';
 import type { Config } from './config';
-import { type Lsn, lsn } from './core/ids';
+import { type Lsn, lsn, parseBatchId } from './core/ids';
+import type { BatchStatus } from './core/ingest';
 import { LIMITS } from './core/limits';
 import type { Sink } from './core/sink';
 import type { Tier } from './core/table-schema';
@@ -112,7 +114,7 @@ export class App {
     });
     await this.waitForStores();
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
-    const { grpc, http } = await this.listenIngest(ingest, registry, this.flight(ingest, registry, wal, stores));
+    const { grpc, http } = await this.listenIngest(ingest, registry, wal, this.flight(ingest, registry, wal, stores));
     return { grpc, http, admin };
   }
 
@@ -225,6 +227,17 @@ export class App {
     );
   }
 
+  /** Entries below a sink's cursor are in its store. */
+  private batchStatus(wal: FileWal): BatchStatus {
+    return {
+      status: (batch) => {
+        const parts = parseBatchId(batch);
+        if (parts === undefined || parts.walId !== wal.walId || parts.lsn > wal.stats().durableLsn) return undefined;
+        return this.deliveries.map((delivery) => ({ tier: delivery.tier, delivered: delivery.status().nextLsn > parts.lsn }));
+      },
+    };
+  }
+
   /** A while for the stores to be there with their tables; without them rows are taken all the same. */
   private async waitForStores(): Promise<void> {
     if (this.deliveries.length === 0) return;
@@ -273,6 +286,7 @@ export class App {
   private async listenIngest(
     ingest: WalIngest,
     registry: FileRegistry,
+    wal: FileWal,
     flight: FlightAdapter,
   ): Promise<{ grpc: string; http: string }> {
     const { config, telemetry, logger } = this;
@@ -291,7 +305,11 @@ export class App {
     const grpc = new GrpcListener({
       host: config.host,
       port: config.grpc_port,
-      services: [...new OtlpGrpcAdapter({ ingest, decoders: DECODERS, telemetry }).services, ...flight.services],
+      services: [
+        ...new OtlpGrpcAdapter({ ingest, decoders: DECODERS, telemetry }).services,
+        ...new IngestServiceAdapter({ ingest, registry, batches: this.batchStatus(wal), telemetry }).services,
+        ...flight.services,
+      ],
       logger,
       messageBytesMax: bodyBytesMax,
     });
