@@ -20,6 +20,7 @@ import type { Config } from './config';
 import { type Lsn, lsn, parseBatchId } from './core/ids';
 import type { BatchStatus } from './core/ingest';
 import { LIMITS } from './core/limits';
+import type { RowEraser } from './core/row-eraser';
 import type { Sink } from './core/sink';
 import type { Tier } from './core/table-schema';
 import { EmbeddedClickHouse } from './embedded/clickhouse/launcher';
@@ -30,7 +31,9 @@ import type { SqlStore } from './query/answer';
 import { ClickHouseSql } from './query/cold';
 import { PostgresSql } from './query/hot';
 import { FileRegistry } from './registry/registry';
+import { ClickHouseEraser } from './sinks/clickhouse/erase';
 import { ClickHouseSink } from './sinks/clickhouse/sink';
+import { PostgresEraser } from './sinks/postgres/erase';
 import { ensureReaderRole } from './sinks/postgres/reader-role';
 import { PostgresSink } from './sinks/postgres/sink';
 import { type Logger, Telemetry } from './telemetry';
@@ -50,7 +53,10 @@ export interface Addresses {
 interface Stores {
   readonly sinks: readonly Sink[];
   readonly sql: Record<Tier, SqlStore | undefined>;
+  readonly erasers: readonly RowEraser[];
 }
+
+const NO_STORES: Stores = { sinks: [], sql: { hot: undefined, cold: undefined }, erasers: [] };
 
 /** Longest wait for the stores before the server takes rows without them. */
 const STORES_WAIT_MS = 10_000;
@@ -94,7 +100,7 @@ export class App {
     this.progress('opening the write-ahead log');
     const wal = await this.openWal('wal', config.wal.segment_bytes);
     const keys = await this.openKeys(wal);
-    const stores = config.sinks === 'none' ? { sinks: [], sql: { hot: undefined, cold: undefined } } : await this.openStores();
+    const stores = config.sinks === 'none' ? NO_STORES : await this.openStores();
     this.deliveries = stores.sinks.map((sink) => this.deliveryTo(sink, wal, registry));
     for (const delivery of this.deliveries) {
       await delivery.start();
@@ -166,7 +172,7 @@ export class App {
     this.stops.push(async () => {
       await Promise.all([sql.hot.close(), sql.cold.close(), hot.stop(), cold.stop()]);
     });
-    return { sinks: [hot, cold], sql };
+    return { sinks: [hot, cold], sql, erasers: [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse)] };
   }
 
   private async postgresUrl(): Promise<string> {
@@ -269,8 +275,9 @@ export class App {
     return address;
   }
 
-  private flight(ingest: WalIngest, registry: FileRegistry, wal: FileWal, { sql }: Stores): FlightAdapter {
+  private flight(ingest: WalIngest, registry: FileRegistry, wal: FileWal, { sql, erasers }: Stores): FlightAdapter {
     return new FlightAdapter({
+      erasers,
       ingest,
       registry,
       telemetry: this.telemetry,

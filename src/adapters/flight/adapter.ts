@@ -12,6 +12,7 @@ import { IngestError } from '../../core/errors';
 import type { TableName } from '../../core/ids';
 import type { Ingest, Registry } from '../../core/ingest';
 import type { ArrowSql } from '../../core/query';
+import type { RowEraser } from '../../core/row-eraser';
 import type { Tier } from '../../core/table-schema';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
@@ -32,10 +33,11 @@ import {
   writePathDescriptor,
 } from './messages';
 import { PutStream } from './put-stream';
+import { replaceTable } from './replace-table';
 import { readSqlCommand, readStatementQuery, type SqlCommand } from './sql-messages';
 import { sqlMetadata } from './sql-metadata';
 import { tableSchemaMessage } from './table-types';
-import { checkedTable, checkedTier, destinationOf, type ReplaceRows, TableWriter } from './table-writer';
+import { checkedTable, checkedTier, destinationOf, TableWriter } from './table-writer';
 import { readTicket, sqlTicket, tableTicket } from './ticket';
 import { malformed } from './wire';
 
@@ -45,8 +47,8 @@ export interface FlightAdapterOptions {
   readonly progress: FlightProgress;
   /** The stores that answer DoGet; without one its tables and statements are UNIMPLEMENTED. */
   readonly sql: Readonly<Record<Tier, ArrowSql | undefined>>;
-  /** For the mode `replace` of bulk ingest. */
-  readonly replaceRows?: ReplaceRows;
+  /** For the mode `replace` of bulk ingest; without one it is UNIMPLEMENTED. */
+  readonly erasers: readonly RowEraser[];
   readonly telemetry: Telemetry;
   /** Default: everybody may come in. */
   readonly login?: Login;
@@ -102,7 +104,7 @@ export class FlightAdapter {
   }
 
   private receive(call: DuplexCall, writeAck: (appMetadata: Buffer) => Buffer): void {
-    const { ingest, registry, replaceRows, windowBytes = WINDOW_BYTES, admissionWaitMs = ADMISSION_WAIT_MS } = this.options;
+    const { ingest, registry, progress, erasers, windowBytes = WINDOW_BYTES, admissionWaitMs = ADMISSION_WAIT_MS } = this.options;
     let ack: ReturnType<typeof parseAck>;
     let tier: Tier | undefined;
     try {
@@ -112,6 +114,7 @@ export class FlightAdapter {
       call.emit('error', grpcServiceError(IngestError.from(error)));
       return;
     }
+    const replaceRows = erasers.length === 0 ? undefined : (table: TableName) => replaceTable(table, progress, erasers);
     const stream = new PutStream(call, {
       ingest,
       metrics: this.metrics,

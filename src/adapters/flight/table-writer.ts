@@ -13,8 +13,8 @@ import { type FlightDescriptor, pathElement } from './messages';
 import { type IfExists, type IfNotExist, readSqlCommand, readStatementIngest, type StatementIngest } from './sql-messages';
 import { malformed } from './wire';
 
-/** Takes all rows out of a table's stores, the delivered and the pending ones. Throws IngestError. */
-export type ReplaceRows = (schema: TableSchema) => Promise<void>;
+/** Takes out all rows that a table has. Throws IngestError. */
+export type ReplaceRows = (table: TableName) => Promise<void>;
 
 /** What a stream wants to be done with its table. */
 export interface Destination {
@@ -104,7 +104,7 @@ export class TableWriter {
     this.check();
     if (ifExists === 'replace' && this.replaceRows !== undefined) {
       checkSameTypes(fields, known);
-      await this.replaceRows(known);
+      await this.replaceRows(table);
     }
     this.opened = { fields, schema: await this.grow(fields, known) };
   }
