@@ -163,7 +163,11 @@ export class GrpcCallGuard {
       const reason = status.metadata instanceof StatusMetadata ? status.metadata.reason : undefined;
       if (reason?.code === 'internal' && reason.cause !== undefined) this.options.onBug(path, reason.cause);
       sendStatus.call(call, status);
-      if (!call.receivedHalfClose && !call.stream.destroyed) call.stream.close(NO_ERROR);
+      if (call.receivedHalfClose) return;
+      // In a turn of its own: Node 22 would send the reset instead of the trailers that were queued in this one.
+      setImmediate(() => {
+        if (!call.stream.destroyed) call.stream.close(NO_ERROR);
+      });
     };
   }
 
