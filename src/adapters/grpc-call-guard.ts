@@ -162,12 +162,19 @@ export class GrpcCallGuard {
     call.sendStatus = (status) => {
       const reason = status.metadata instanceof StatusMetadata ? status.metadata.reason : undefined;
       if (reason?.code === 'internal' && reason.cause !== undefined) this.options.onBug(path, reason.cause);
+      const { stream } = call;
+      const hasAnswered = stream.headersSent;
       sendStatus.call(call, status);
-      if (call.receivedHalfClose) return;
+      if (call.receivedHalfClose || stream.destroyed) return;
       // In a turn of its own: Node 22 would send the reset instead of the trailers that were queued in this one.
-      setImmediate(() => {
-        if (!call.stream.destroyed) call.stream.close(NO_ERROR);
-      });
+      const reset = (): void => {
+        setImmediate(() => {
+          if (!stream.destroyed) stream.close(NO_ERROR);
+        });
+      };
+      // After messages the trailers come when these are written out.
+      if (hasAnswered) stream.once('wantTrailers', reset);
+      else reset();
     };
   }
 

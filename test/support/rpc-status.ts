@@ -16,6 +16,8 @@ export interface RpcStatus {
   readonly message: string;
   readonly retryAfterMs: number | undefined;
   readonly violations: readonly { field: string; description: string }[];
+  /** Details that are none of google.rpc. */
+  readonly others: readonly { typeUrl: string; value: Uint8Array }[];
 }
 
 export function decodeRpcStatus(bytes: Uint8Array): RpcStatus {
@@ -26,6 +28,7 @@ export function decodeRpcStatus(bytes: Uint8Array): RpcStatus {
   };
   let retryAfterMs: number | undefined;
   let violations: RpcStatus['violations'] = [];
+  const others: { typeUrl: string; value: Uint8Array }[] = [];
   for (const { type_url, typeUrl = type_url, value } of details) {
     if (typeUrl === 'type.googleapis.com/google.rpc.RetryInfo') {
       const info = root.lookupType('google.rpc.RetryInfo').decode(value) as unknown as {
@@ -39,8 +42,8 @@ export function decodeRpcStatus(bytes: Uint8Array): RpcStatus {
       };
       violations = bad.fieldViolations.map(({ field, description }) => ({ field, description }));
     } else {
-      throw new Error(`unknown detail ${typeUrl}`);
+      others.push({ typeUrl: String(typeUrl), value });
     }
   }
-  return { code, message, retryAfterMs, violations };
+  return { code, message, retryAfterMs, violations, others };
 }

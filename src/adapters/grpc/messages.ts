@@ -8,11 +8,15 @@ import type { BatchTierStatus, WriteReceipt } from '../../core/ingest';
 import type { TableSchema, Tier } from '../../core/table-schema';
 import { asBytes } from '../grpc-contract';
 import { retryAfterMs, STATUS, type StatusDetails, statusMessage } from '../status';
+import { Wire } from '../wire';
+import { spansOf } from './fields';
 
 export const SERVICE = 'thermocline.ingest.v1.IngestService';
 /** Below `proto/`. */
 export const PROTO_FILE = 'thermocline/ingest/v1/ingest.proto';
 const PROTO_FOLDER = join(__dirname, '..', '..', '..', 'proto');
+/** `RegisterTableRequest.columns`. */
+const COLUMNS_FIELD = 2;
 const WRITE_RESPONSE_URL = 'type.googleapis.com/thermocline.ingest.v1.WriteResponse';
 
 const loaded = loadSync(PROTO_FILE, { includeDirs: [PROTO_FOLDER], longs: Number, enums: String, defaults: true })[
@@ -29,6 +33,11 @@ export const DEFINITION: ServiceDefinition = Object.fromEntries(
 
 /** Reads the request of a method that takes no rows. Throws IngestError `invalid_argument`. */
 export function readRequest(name: Method, message: Buffer): object {
+  // protobufjs takes a string that ends outside of its message for a shorter one.
+  const wire = new Wire(message);
+  spansOf(wire, [{ start: 0, stop: message.length }], (field, span) => {
+    if (name === 'RegisterTable' && field === COLUMNS_FIELD) spansOf(wire, [span], () => undefined);
+  });
   try {
     return method(name).requestDeserialize(message);
   } catch (error) {
