@@ -1,5 +1,6 @@
 import { type Data, type DataType, Dictionary, Field, Int32, Map_, Struct, Uint8, Utf8 } from 'apache-arrow';
 import { type ColumnBuilder, capacityFor } from './builders';
+import type { ByteSource } from './byte-source';
 import { utf8Builder } from './bytes-builder';
 import { Interner } from './interner';
 import { dictionaryData } from './nested-builders';
@@ -55,6 +56,13 @@ export class AttributesBuilder implements ColumnBuilder {
   endEntry(kind: number): void {
     this.kinds[this.entries++] = kind;
     this.text.endValue();
+  }
+
+  /** A whole entry whose text is source[start, end). */
+  entryFrom(id: number, kind: number, source: ByteSource, start: number, end: number): void {
+    this.key(id);
+    this.kinds[this.entries++] = kind;
+    this.text.appendFrom(source, start, end);
   }
 
   endRow(): void {

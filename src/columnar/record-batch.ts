@@ -1,6 +1,8 @@
 import { type Data, type DataType, Field, RecordBatch, Schema, Struct } from 'apache-arrow';
 import { dataOf } from './slab';
 
+const NO_METADATA: ReadonlyMap<string, string> = new Map();
+
 /** The names and types of a batch's columns, to be used for many batches. */
 export class BatchShape {
   private readonly schema: Schema;
@@ -19,7 +21,13 @@ export class BatchShape {
       if (column.length === length) continue;
       throw new RangeError(`column ${this.schema.fields[i].name} has ${column.length} rows, expected ${length}`);
     }
-    return new RecordBatch(this.schema, dataOf({ type: this.type, length, children: columns }) as Data<Struct>);
+    const data = dataOf({ type: this.type, length, children: columns });
+    // As `new RecordBatch(schema, data)` leaves it, which would first copy the schema to make all columns equally long.
+    return Object.assign(Object.create(RecordBatch.prototype) as RecordBatch, {
+      schema: this.schema,
+      data,
+      _metadata: NO_METADATA,
+    });
   }
 }
 

@@ -17,17 +17,17 @@ const FALSE = jsonText('false');
 const NULL = jsonText('null');
 const CHAR = { quote: 0x22, comma: 0x2c, colon: 0x3a, open: 0x5b, close: 0x5d, openBrace: 0x7b, closeBrace: 0x7d } as const;
 
-const TAG = { key: 0x0a, value: 0x12, element: 0x0a } as const;
+export const KEY_VALUE_TAG = { key: 0x0a, value: 0x12 } as const;
 
-/** Tag -> kind of the member of AnyValue.value. */
+/** Of ArrayValue and KeyValueList. */
+const ELEMENT_TAG = 0x0a;
+
+/** Tags of the members of AnyValue.value. */
+export const MEMBER_TAG = { string: 0x0a, bool: 0x10, int: 0x18, double: 0x21, array: 0x2a, kvlist: 0x32, bytes: 0x3a } as const;
+
+/** Tag -> kind. */
 const MEMBERS = new Uint8Array(64);
-MEMBERS[0x0a] = KIND.string;
-MEMBERS[0x10] = KIND.bool;
-MEMBERS[0x18] = KIND.int;
-MEMBERS[0x21] = KIND.double;
-MEMBERS[0x2a] = KIND.array;
-MEMBERS[0x32] = KIND.kvlist;
-MEMBERS[0x3a] = KIND.bytes;
+for (const [name, tag] of Object.entries(MEMBER_TAG)) MEMBERS[tag] = KIND[name as keyof typeof MEMBER_TAG];
 
 /** Places on the stack at first, and after a request. */
 const STACK_SIZE = 256;
@@ -63,9 +63,13 @@ export class ValueReader {
     this.stack[this.size++] = end;
   }
 
-  /** Writes the value whose pieces are on the stack from `base` to its top; gives its kind. The text is not JSON for strings and bytes. */
+  /**
+   * Writes the value whose pieces are on the stack from `base` to its top; gives its kind. The text is not JSON for strings and
+   * bytes.
+   */
   writeValue(base: number, out: BytesBuilder): number {
     const top = this.size;
+    if (top === base + 2 && this.writePlainString(this.stack[base], this.stack[base + 1], out)) return KIND.string;
     const kind = this.resolve(base, top, 1);
     switch (kind) {
       case KIND.string:
@@ -84,6 +88,22 @@ export class ValueReader {
     }
     this.size = top;
     return kind;
+  }
+
+  /** Writes the AnyValue in [start, end) if it is the usual one: nothing but a string, its length in one or two bytes. */
+  private writePlainString(start: number, end: number, out: BytesBuilder): boolean {
+    const { wire } = this;
+    const { bytes } = wire;
+    if (end - start < 2 || bytes[start] !== MEMBER_TAG.string) return false;
+    let p = start + 1;
+    let length = bytes[p++];
+    if (length >= 0x80) {
+      if (p >= end || bytes[p] >= 0x80) return false;
+      length = (length & 0x7f) | (bytes[p++] << 7);
+    }
+    if (p + length !== end) return false;
+    out.writeFrom(wire, p, end);
+    return true;
   }
 
   /** Writes the value whose pieces are on the stack from `base` to its top as JSON text. */
@@ -210,7 +230,7 @@ export class ValueReader {
       let p = this.stack[piece];
       while (p < end) {
         p = wire.tag(p, end);
-        if (wire.low === TAG.element) {
+        if (wire.low === ELEMENT_TAG) {
           p = wire.open(p, end);
           this.push(p, wire.stop);
           p = wire.stop;
@@ -254,7 +274,7 @@ export class ValueReader {
     let p = start;
     while (p < end) {
       p = wire.tag(p, end);
-      if (wire.low === TAG.key) {
+      if (wire.low === KEY_VALUE_TAG.key) {
         requireUtf8(wire, keyStart, keyEnd);
         keyStart = wire.open(p, end);
         keyEnd = p = wire.stop;
@@ -269,7 +289,7 @@ export class ValueReader {
     let p = start;
     while (p < end) {
       p = wire.tag(p, end);
-      if (wire.low === TAG.value) {
+      if (wire.low === KEY_VALUE_TAG.value) {
         p = wire.open(p, end);
         this.push(p, wire.stop);
         p = wire.stop;

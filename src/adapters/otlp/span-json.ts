@@ -1,4 +1,4 @@
-/** Span.Event and Span.Link (opentelemetry/proto/trace/v1) as JSON objects: the columns `events` and `links` of `traces_spans`. */
+/** Span.Event and Span.Link (opentelemetry/proto/trace/v1) as JSON: the columns `events` and `links` of `traces_spans`. */
 import type { BytesBuilder } from '../../columnar/bytes-builder';
 import type { ValueReader } from './any-value';
 import { writeDroppedCount } from './json-list';

@@ -129,6 +129,27 @@ test('PB4: lengths that lie, overlong varints, field 0 and stray ends of groups 
 
 const SPLIT = { first: [0x61, 0xc3], second: [0xa9, 0x62] };
 
+test('PB4: a length that is cut off by the end of a value is refused, whatever bytes come next', () => {
+  const next = delimited(6, [0x0a, 0x85, 0x80, 0x00]);
+  const cut: readonly (readonly number[])[] = [
+    [0x0a, 1, 0x6b, 0x12, 2, 0x0a, 0x80],
+    [0x0a, 1, 0x6b, 0x12, 3, 0x0a, 0x81, 0x80],
+    [0x0a, 1, 0x6b, 0x12, 1, 0x0a],
+    [0x0a, 1, 0x6b, 0x12, 0x82],
+    [0x0a, 1, 0x6b, 0x12],
+    [0x0a, 0x80],
+    [0x0a],
+    [0x0a, 1, 0x6b, 0x12, 2, 0x18, 0x80],
+    [0x0a, 1, 0x6b, 0x12, 2, 0x10, 0x80],
+    [0x0a, 1, 0x6b, 0x12, 2, 0x21, 0],
+  ];
+  for (const keyValue of cut) {
+    for (const body of [logRequest(delimited(6, keyValue), next), logRequest(delimited(6, keyValue))]) {
+      expect([keyValue, refusal(() => decodeBytes('logs', body)).code]).toEqual([keyValue, 'invalid_argument']);
+    }
+  }
+});
+
 const stringValue = (bytes: readonly number[]): Uint8Array => delimited(2, delimited(1, bytes));
 
 test('PB5: every string must be valid UTF-8 by itself: a character split over two values is refused', () => {
