@@ -7,7 +7,6 @@
  */
 import { type Data, makeData, type RecordBatch, TimestampNanosecond } from 'apache-arrow';
 import { concatRows, wholeBatch } from '../columnar/concat';
-import { corrupt } from '../columnar/foreign-error';
 import type { ForeignField } from '../columnar/foreign-schema';
 import { positionOf, viewColumn } from '../columnar/read';
 import { columnData, recordBatch } from '../columnar/record-batch';
@@ -16,11 +15,11 @@ import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';
 import type { ColumnSchema, TableSchema } from '../core/table-schema';
 import { addAttributes, checkAttribute } from './arrow-attributes';
+import { ConflictingValues } from './arrow-conflicts';
 import { convertColumn, type ForeignColumn } from './arrow-convert';
 import { deriveColumns } from './arrow-derive';
 import type { CellProblem } from './cell-problem';
 import { aliasesOf, overflowColumn } from './friendly-names';
-import { newNameProblem } from './new-columns';
 import { Rejections } from './row-rejections';
 
 /** Why a row is refused. */
@@ -56,12 +55,15 @@ export function decodeArrowBatches(
   };
   const sorted = assign(fields, joined, schema);
   const columns = new Map<string, Data>();
-  for (const [column, { field, data }] of sorted.own) {
-    const converted = convertColumn(data, field, column.type, (row, problem) => refuse(row, column.name, problem));
+  const conflicts = new ConflictingValues(schema, refuse);
+  for (const [column, foreign] of sorted.own) {
+    const converted = conflicts.convert(column, foreign);
     // Nothing but nulls says nothing, and when no value fits it need not have the column's form.
     if (converted.nullCount < joined.numRows) columns.set(column.name, converted);
   }
-  for (const { field, data } of sorted.unknown) refuseUnknown(field, data, schema, refuse);
+  addExact(columns, sorted.own, schema);
+  for (const foreign of sorted.unknown) conflicts.placeUnknown(foreign);
+  conflicts.addTo(columns, joined.numRows);
   const overflow = overflowColumn(schema);
   if (overflow !== undefined && sorted.overflow.length > 0) {
     columns.set(overflow, addAttributes(columns.get(overflow), sorted.overflow, joined.numRows));
@@ -70,7 +72,8 @@ export function decodeArrowBatches(
   deriveColumns(schema, columns, joined.numRows, value);
   columns.set(schema.timeColumn, withArrival(columns.get(schema.timeColumn), joined.numRows, context.arrivalNs));
   for (const { name, nullable } of schema.columns) if (!nullable) refuseMissing(name, columns.get(name), joined.numRows, refuse);
-  return accepted(schema, columns, joined.numRows, refused);
+  const decoded = accepted(schema, columns, joined.numRows, refused);
+  return conflicts.wider.size === 0 ? decoded : { ...decoded, conflicts: conflicts.wider };
 }
 
 interface Assignment {
@@ -100,17 +103,16 @@ function assign(fields: readonly ForeignField[], batch: RecordBatch, schema: Tab
   return { own, overflow: rest, unknown: [] };
 }
 
-function refuseUnknown(
-  field: ForeignField,
-  data: Data,
-  schema: TableSchema,
-  refuse: (row: number, column: string, problem: CellProblem) => void,
-): void {
-  const named = newNameProblem(field.name, schema);
-  if (named !== undefined) throw corrupt(named);
-  const problem: CellProblem = { code: 'unknown_column', message: `table ${schema.table} has no such column` };
-  const view = viewColumn(data);
-  for (let row = 0; row < data.length; row++) if (positionOf(view, row) >= 0) refuse(row, field.name, problem);
+/** The exact integers of columns that are doubles. */
+function addExact(columns: Map<string, Data>, own: Assignment['own'], schema: TableSchema): void {
+  for (const { name, exactOf } of schema.columns) {
+    const from = exactOf === undefined ? undefined : [...own].find(([column]) => column.name === exactOf)?.[1];
+    if (from?.field.type.kind !== 'int' || columns.has(name)) continue;
+    columns.set(
+      name,
+      convertColumn(from.data, from.field, 'int64', () => undefined),
+    );
+  }
 }
 
 const MISSING: CellProblem = { code: 'missing_column', message: 'the column must have a value' };

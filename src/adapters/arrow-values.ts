@@ -14,7 +14,7 @@ import type { ForeignField, TimeUnit } from '../columnar/foreign-schema';
 import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';
 import type { ColumnType } from '../core/table-schema';
-import { type CellProblem, mismatch, outOfRange, timeProblem } from './cell-problem';
+import { type CellProblem, mismatch, outOfRange, timeProblem, wouldFit } from './cell-problem';
 import type { Int64Halves } from './json-number';
 import { JsonReader } from './json-reader';
 import { parseEpoch, parseTimeText } from './row-time';
@@ -82,6 +82,14 @@ const RANGES: Partial<Record<ColumnType, readonly [min: bigint, max: bigint]>> =
   uint64: [0n, 2n ** 64n - 1n],
 };
 
+const NOT_WHOLE = wouldFit(mismatch('an integer'), 'float64');
+
+function smallestType(value: bigint): ColumnType {
+  if (BigInt.asIntN(32, value) === value) return 'int32';
+  if (BigInt.asIntN(64, value) === value) return 'int64';
+  return BigInt.asUintN(64, value) === value ? 'uint64' : 'float64';
+}
+
 const isNumeric = ({ type }: ForeignField): boolean => type.kind === 'int' || type.kind === 'float';
 
 /** Whole numbers, also those that came as doubles. */
@@ -90,9 +98,9 @@ function wholeNumbers(values: Data, to: ColumnType, put: (value: bigint) => void
   const [min, max] = RANGES[to] ?? [0n, 0n];
   return (at) => {
     const raw = source[at];
-    if (typeof raw === 'number' && !Number.isInteger(raw)) return mismatch('an integer');
+    if (typeof raw === 'number' && !Number.isInteger(raw)) return NOT_WHOLE;
     const value = BigInt(raw);
-    if (value < min || value > max) return outOfRange(to);
+    if (value < min || value > max) return wouldFit(outOfRange(to), smallestType(value));
     put(value);
     return undefined;
   };
@@ -115,7 +123,8 @@ function floats(values: Data, field: ForeignField, to: ColumnType, builder: Smal
   const source = values.values as unknown as Sources;
   const put: Put = (at) => {
     const value = Number(source[at]);
-    if (to === 'float32' && Number.isFinite(value) && !Number.isFinite(Math.fround(value))) return outOfRange(to);
+    if (to === 'float32' && Number.isFinite(value) && !Number.isFinite(Math.fround(value)))
+      return wouldFit(outOfRange(to), 'float64');
     builder.append(value);
     return undefined;
   };

@@ -1,9 +1,12 @@
 import type { RejectionCode } from '../core/errors';
+import type { ColumnType } from '../core/table-schema';
 
 /** Why a value does not fit its column; made only for rows that are refused. */
 export interface CellProblem {
   readonly code: RejectionCode;
   readonly message: string;
+  /** A type that holds the value, when the code alone does not tell. */
+  readonly fits?: ColumnType;
 }
 
 export const mismatch = (wanted: string): CellProblem => ({ code: 'type_mismatch', message: `expected ${wanted}` });
@@ -11,6 +14,9 @@ export const outOfRange = (type: string): CellProblem => ({
   code: 'out_of_range',
   message: `the value does not fit into ${type}`,
 });
+
+/** The problem of a number that a column of type `fits` would take. */
+export const wouldFit = (problem: CellProblem, fits: ColumnType): CellProblem => ({ ...problem, fits });
 
 export const timeProblem = (code: 'invalid_time' | 'out_of_range'): CellProblem =>
   code === 'out_of_range'

@@ -6,6 +6,8 @@ export interface HttpExchange {
   readonly method: string;
   /** Percent-decoded value of the route's parameter; '' when it has none. */
   readonly param: string;
+  /** The query of the request target. */
+  readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
   /**
    * Reads the whole body, at most once. `reserve` is called with the total of bytes that will be in memory, before they are;

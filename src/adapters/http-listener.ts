@@ -13,7 +13,7 @@ import { LIMITS } from '../core/limits';
 import type { Logger } from '../telemetry';
 import { declaredLength, discardBody, readBody } from './http-body';
 import type { Authorize, HttpAdapter, HttpExchange, HttpReply } from './http-contract';
-import { HttpRouter, pathOf, type RouteMatch } from './http-router';
+import { HttpRouter, pathOf, queryOf, type RouteMatch } from './http-router';
 import { retryAfterSeconds } from './status';
 
 export interface HttpListenerOptions {
@@ -203,7 +203,16 @@ export class HttpListener {
 }
 
 function exchangeOf(match: RouteMatch, req: IncomingMessage, read: HttpExchange['readBody']): HttpExchange {
-  return { method: req.method ?? '', param: match.param, headers: req.headers, readBody: read };
+  return {
+    method: req.method ?? '',
+    param: match.param,
+    // Few requests have one: parsed when it is asked for.
+    get query() {
+      return queryOf(req.url ?? '/');
+    },
+    headers: req.headers,
+    readBody: read,
+  };
 }
 
 /**

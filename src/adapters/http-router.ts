@@ -66,3 +66,9 @@ export function pathOf(target: string): string {
   const start = authority === -1 ? -1 : path.indexOf('/', authority + 3);
   return start === -1 ? '/' : path.slice(start);
 }
+
+/** The query of a request target. */
+export function queryOf(target: string): URLSearchParams {
+  const query = target.indexOf('?');
+  return new URLSearchParams(query === -1 ? '' : target.slice(query + 1));
+}

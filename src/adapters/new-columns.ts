@@ -1,7 +1,7 @@
 /** Which columns a request adds to a table: the rules of names and of the time column, the same for JSON and Arrow. */
 import { columnNameProblem, nanosOwner } from '../core/column-name';
-import { LIMITS } from '../core/limits';
-import { type ColumnSchema, type ColumnType, NANOS_SUFFIX, type TableSchema } from '../core/table-schema';
+import { withinRoom } from '../core/column-room';
+import { type ColumnSchema, type ColumnType, NANOS_SUFFIX, OVERFLOW_COLUMN, type TableSchema } from '../core/table-schema';
 import { TIME_NAMES } from './friendly-names';
 
 export interface InferredColumns {
@@ -13,9 +13,10 @@ export interface InferredColumns {
 
 /**
  * The columns for values of these types, in their order, the time column first. Names that cannot be columns are left out: their rows
- * are refused when they are decoded. Every column may be null, except the time column, which the arrival time fills.
+ * are refused when they are decoded. Columns beyond the limit are left out too: their values go to OVERFLOW_COLUMN. Every column may be null, except the time column, which the arrival time fills.
  */
 export function newColumns(found: ReadonlyMap<string, ColumnType>, known: TableSchema | undefined): InferredColumns {
+  if (known !== undefined && (known.policy ?? 'evolve') !== 'evolve') return { columns: [], timeColumn: known.timeColumn };
   const taken = new Map(known?.columns.map(({ name, type }) => [name, type]));
   const types = new Map([...found].filter(([name]) => !taken.has(name) && columnNameProblem(name) === undefined));
   // A timestamp whose companion name is a column already is kept as it is written.
@@ -27,7 +28,14 @@ export function newColumns(found: ReadonlyMap<string, ColumnType>, known: TableS
   const timeColumn = known?.timeColumn ?? timeColumnOf(types);
   if (known === undefined && !types.has(timeColumn)) types.set(timeColumn, 'timestamp');
   const columns = [...types].map(([name, type]) => ({ name, type, nullable: name !== timeColumn }));
-  return { columns: withTimeFirst(columns, timeColumn).slice(0, LIMITS.columnsMax - taken.size), timeColumn };
+  return { columns: withOverflow(known?.columns ?? [], withTimeFirst(columns, timeColumn)), timeColumn };
+}
+
+/** Columns for which there is no room share one. */
+function withOverflow(taken: readonly ColumnSchema[], added: readonly ColumnSchema[]): readonly ColumnSchema[] {
+  const columns = withinRoom(taken, added);
+  if (columns.length === added.length || taken.some(({ name }) => name === OVERFLOW_COLUMN)) return columns;
+  return [...columns, { name: OVERFLOW_COLUMN, type: 'json', nullable: true }];
 }
 
 /** The first time-like name that is a timestamp, or else a free name for the arrival time. */

@@ -3,7 +3,7 @@ import type { DecodedRequest, TableBatch } from '../core/batch';
 import { IngestError } from '../core/errors';
 import { type TableName, tableName } from '../core/ids';
 import type { Registry } from '../core/ingest';
-import type { TableSchema } from '../core/table-schema';
+import type { ColumnSchema, TableSchema } from '../core/table-schema';
 import type { InferredColumns } from './new-columns';
 
 /** Rows in the form of a protocol: what columns they need, and they as a record batch. Both throw IngestError `invalid_argument`. */
@@ -12,29 +12,66 @@ export interface NamedRows {
   decode(schema: TableSchema): DecodedRequest;
 }
 
-/** The rows under a schema that is in force: it is made durable only when there is a row for it. Throws IngestError. */
-export async function decodeForTable(registry: Registry, table: TableName, rows: NamedRows): Promise<DecodedRequest> {
+/** What a write would do. */
+export interface WritePlan {
+  /** The schema in force, undefined for a new table. */
+  readonly known: TableSchema | undefined;
+  /** The schema that the rows need; the one in force when it will do. */
+  readonly schema: TableSchema;
+  readonly decoded: DecodedRequest;
+  /** What the registry is asked for. */
+  readonly asked: readonly ColumnSchema[];
+  readonly timeColumn: string;
+}
+
+/** Rows are read again with wider columns at most this often: a type has fewer steps above it. */
+const WIDENINGS_MAX = 6;
+
+/** The rows under the schema that they need, which is not made yet. Nothing is changed. Throws IngestError. */
+export function planWrite(registry: Registry, table: TableName, rows: NamedRows): WritePlan {
   const known = registry.get(table);
   const { columns, timeColumn } = rows.infer(known);
-  if (known !== undefined && columns.length === 0) return rows.decode(known);
-  const wanted: TableSchema = {
-    table,
-    version: (known?.version ?? 0) + 1,
-    columns: [...(known?.columns ?? []), ...columns],
-    timeColumn,
-    tier: known?.tier ?? 'hot',
-  };
-  const decoded = rows.decode(wanted);
-  if (decoded.acceptedRows === 0) return decoded;
-  const schema = await registry.evolve(table, columns, { timeColumn });
+  const preview = (asked: readonly ColumnSchema[]): TableSchema =>
+    known !== undefined && asked.length === 0 ? known : registry.preview(table, asked, { timeColumn });
+  let schema = preview(columns);
+  let plan: WritePlan = { known, schema, decoded: rows.decode(schema), asked: columns, timeColumn };
+  for (let pass = 0; pass < WIDENINGS_MAX && plan.decoded.conflicts !== undefined; pass++) {
+    const asked = withConflicts(plan);
+    schema = preview(asked);
+    if (sameTypes(schema, plan.schema)) break;
+    const decoded = rows.decode(schema);
+    // A column that is widened for nothing stays as it is.
+    if (decoded.rejectedRows >= plan.decoded.rejectedRows) break;
+    plan = { known, schema, decoded, asked, timeColumn };
+  }
+  return plan;
+}
+
+/** The columns that the plan asks for, wide enough for the values that did not fit. */
+function withConflicts({ asked, schema, decoded }: WritePlan): readonly ColumnSchema[] {
+  const present = new Map(schema.columns.map((column) => [column.name, column]));
+  const wanted = new Map(asked.map((column) => [column.name, column]));
+  for (const [name, type] of decoded.conflicts ?? []) {
+    const before = wanted.get(name) ?? present.get(name);
+    if (before !== undefined) wanted.set(name, { ...before, type });
+  }
+  return [...wanted.values()];
+}
+
+/** The rows under a schema that is in force: it is made durable only when there is a row for it. Throws IngestError. */
+export async function decodeForTable(registry: Registry, table: TableName, rows: NamedRows): Promise<DecodedRequest> {
+  const plan = planWrite(registry, table, rows);
+  const { decoded, asked, timeColumn } = plan;
+  if (plan.schema === plan.known || decoded.acceptedRows === 0) return decoded;
+  const schema = await registry.evolve(table, asked, { timeColumn });
   // Another request may have made a column of the same name with another type meanwhile.
-  if (!covers(schema, wanted)) return rows.decode(schema);
+  if (!sameTypes(schema, plan.schema)) return rows.decode(schema);
   const batches = decoded.batches.map((batch): TableBatch => ({ ...batch, schemaVersion: schema.version }));
   return { ...decoded, batches };
 }
 
 /** Whether the schema has every column of the other one with the same type. */
-function covers(schema: TableSchema, wanted: TableSchema): boolean {
+function sameTypes(schema: TableSchema, wanted: TableSchema): boolean {
   const types = new Map(schema.columns.map(({ name, type }) => [name, type]));
   return schema.timeColumn === wanted.timeColumn && wanted.columns.every(({ name, type }) => types.get(name) === type);
 }

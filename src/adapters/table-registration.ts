@@ -2,7 +2,8 @@
 import { columnNameProblem, nanosOwner } from '../core/column-name';
 import { IngestError } from '../core/errors';
 import type { TableName } from '../core/ids';
-import type { ColumnSchema, ColumnType, TableSchema, Tier } from '../core/table-schema';
+import type { TableDefinition } from '../core/schema-registry';
+import type { ColumnSchema, ColumnType, ConflictPolicy, TablePolicy, TableSchema, Tier } from '../core/table-schema';
 import { columnTypeOf } from '../core/type-names';
 import { isBuiltin } from './friendly-names';
 import { newColumns } from './new-columns';
@@ -49,6 +50,43 @@ export function registrationOf(request: TableRequest, known: TableSchema | undef
   const all: ColumnSchema[] = columns.map((column) => (column.name === timeColumn ? { ...column, nullable: false } : column));
   if (!types.has(timeColumn)) all.unshift({ name: timeColumn, type: 'timestamp', nullable: false });
   return { columns: all, options: request.tier === undefined ? { timeColumn } : { timeColumn, tier: request.tier } };
+}
+
+/** A column with what happens to values that do not fit it. */
+export interface ColumnDefinition extends ColumnRequest {
+  readonly conflict: ConflictPolicy | undefined;
+}
+
+export interface DefinitionRequest extends TableRequest {
+  readonly columns: readonly ColumnDefinition[];
+  readonly policy: TablePolicy | undefined;
+}
+
+/** The argument of `SchemaRegistry.register`. Throws IngestError `invalid_argument` for a column that cannot be. */
+export function definitionOf(request: DefinitionRequest, known: TableSchema | undefined): TableDefinition {
+  const columns = request.columns.map((column, i): ColumnSchema => {
+    const checked = checkColumn(column, `columns[${i}]`);
+    return column.conflict === undefined ? checked : { ...checked, conflict: column.conflict };
+  });
+  const types = new Map(columns.map(({ name, type }) => [name, type]));
+  const present = new Set(known?.columns.map(({ name }) => name));
+  const timeColumn = request.timeColumn ?? known?.timeColumn ?? timeColumnOf(request, types);
+  const required = known === undefined ? undefined : columns.find(({ name, nullable }) => !nullable && !present.has(name));
+  if (required !== undefined) {
+    throw invalid('a column that is added to a table cannot be required: its rows do not have it', `columns.${required.name}`);
+  }
+  const all = columns.map((column) => (column.name === timeColumn ? { ...column, nullable: false } : column));
+  if (!types.has(timeColumn) && !present.has(timeColumn)) {
+    all.unshift({ name: timeColumn, type: 'timestamp', nullable: false });
+  }
+  const { table, tier, policy } = request;
+  return {
+    table,
+    columns: all,
+    timeColumn,
+    ...(tier === undefined ? {} : { tier }),
+    ...(policy === undefined ? {} : { policy }),
+  };
 }
 
 function checkColumn({ name, type, required, lowCardinality }: ColumnRequest, at: string): ColumnSchema {

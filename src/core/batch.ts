@@ -1,6 +1,7 @@
 import type { RecordBatch } from 'apache-arrow';
 import type { RowRejection } from './errors';
 import type { TableName } from './ids';
+import type { ColumnType } from './table-schema';
 
 /** One Arrow record batch of one table: the only form in which rows travel inside the server. */
 export interface TableBatch {
@@ -18,6 +19,8 @@ export interface DecodedRequest {
   readonly rejectedRows: number;
   /** The first `LIMITS.rejectionsListedMax` of the rejected rows. */
   readonly rejections: readonly RowRejection[];
+  /** By column, the type that would hold the values for which rows were rejected; absent when there is none. */
+  readonly conflicts?: ReadonlyMap<string, ColumnType>;
   /** What was accepted but is worth a word to the client; absent when there is nothing. */
   readonly warnings?: readonly string[];
 }

@@ -5,7 +5,7 @@
 import { storeNameOf } from './column-name';
 import type { TableName } from './ids';
 import { CONFLICT_POLICIES, type ColumnSchema, TABLE_POLICIES, type TableSchema } from './table-schema';
-import { joinTypes, needsExact } from './type-lattice';
+import { holds, joinTypes, needsExact } from './type-lattice';
 
 /** The columns of both, `a`'s order first, and exact companions for integers that became doubles. */
 export function mergeColumns(a: readonly ColumnSchema[], b: readonly ColumnSchema[]): readonly ColumnSchema[] {
@@ -70,7 +70,9 @@ export function mergeSchemas(shared: TableSchema, local: TableSchema): TableSche
   const merged: TableSchema = {
     table: shared.table,
     version: 0,
-    columns: mergeColumns(shared.columns, local.columns),
+    columns: mergeColumns(shared.columns, local.columns).map((column) =>
+      column.name === shared.timeColumn ? { ...column, type: 'timestamp', nullable: false } : column,
+    ),
     timeColumn: shared.timeColumn,
     tier: shared.tier,
     ...(policy === undefined ? {} : { policy }),
@@ -92,6 +94,19 @@ function contentOf({ columns, timeColumn, tier, policy = 'evolve' }: TableSchema
       [name, type, nullable, lowCardinality, conflict, storeName, exactOf] as const,
   );
   return [sorted.sort(([a], [b]) => (a < b ? -1 : 1)), timeColumn, tier, policy];
+}
+
+/** Has `schema` room for every value of a table that is like `other`? */
+export function covers(schema: TableSchema, other: TableSchema): boolean {
+  if (schema === other) return true;
+  const types = new Map(schema.columns.map(({ name, type }) => [name, type]));
+  return (
+    schema.version >= other.version &&
+    other.columns.every(({ name, type }) => {
+      const found = types.get(name);
+      return found !== undefined && holds(found, type);
+    })
+  );
 }
 
 /** A schema as `table_registry` keeps it. */

@@ -31,7 +31,7 @@ export interface SchemaRegistry extends Registry {
    */
   register(definition: TableDefinition): Promise<TableSchema>;
   /** What `register` would make of it; throws as it would. */
-  preview(definition: TableDefinition): TableSchema;
+  previewRegistration(definition: TableDefinition): TableSchema;
   /** Takes over what other servers have added to the shared registry. Resolves with the schema in force once it is durable. */
   adopt(shared: TableSchema): Promise<TableSchema>;
 }

@@ -1,4 +1,4 @@
-import type { ColumnType } from './table-schema';
+import type { ColumnSchema, ColumnType } from './table-schema';
 
 /**
  * Column types by what they can hold. Each type is below those that hold all of its values without loss, so any two types have one
@@ -8,7 +8,7 @@ import type { ColumnType } from './table-schema';
  * ```
  *   uint8 -> int16 -> int32 -> int64 -> float64 (the integers are kept exactly in a column of their own, ColumnSchema.exactOf)
  *   uint8 -> uint32 -> int64, uint64             float32 -> float64
- *   every scalar -> string -> json               lists, attributes -> json
+ *   every scalar, json -> string                 lists, attributes -> json
  * ```
  */
 const ABOVE: Readonly<Record<ColumnType, readonly ColumnType[]>> = {
@@ -24,13 +24,13 @@ const ABOVE: Readonly<Record<ColumnType, readonly ColumnType[]>> = {
   bool: ['string'],
   binary: ['string'],
   date: ['string'],
-  string: ['json'],
+  string: [],
   attributes: ['json'],
   'list<uint64>': ['json'],
   'list<int64>': ['json'],
   'list<float64>': ['json'],
   'list<string>': ['json'],
-  json: [],
+  json: ['string'],
 };
 
 const UPPER = new Map<ColumnType, ReadonlySet<ColumnType>>(
@@ -68,3 +68,12 @@ export const isNumeric = (type: ColumnType): boolean => NUMERIC.has(type);
 /** Integers that a float64 column cannot keep need a column of their own. */
 export const needsExact = (from: ColumnType, to: ColumnType): boolean =>
   to === 'float64' && (from === 'int64' || from === 'uint32' || from === 'int32' || from === 'int16' || from === 'uint8');
+
+/** The type that a column gets for values of type `asked` by its conflict policy; undefined when it keeps its own. */
+export function widerType(column: ColumnSchema, asked: ColumnType): ColumnType | undefined {
+  const { conflict = 'widen', type } = column;
+  if (holds(type, asked) || column.exactOf !== undefined) return undefined;
+  const wider = joinTypes(type, asked);
+  if (conflict === 'coerce') return wider;
+  return conflict === 'widen' && isNumeric(wider) ? wider : undefined;
+}

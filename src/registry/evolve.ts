@@ -1,11 +1,12 @@
 import { columnNameProblem, nanosOwner, storeNameOf } from '../core/column-name';
+import { haveRoom, isSideColumn } from '../core/column-room';
 import { IngestError } from '../core/errors';
 import type { TableName } from '../core/ids';
 import { LIMITS } from '../core/limits';
 import { mergeColumns } from '../core/merge-schema';
 import type { DefinitionDifference, TableDefinition } from '../core/schema-registry';
-import { CONFLICTS_COLUMN, type ColumnSchema, OVERFLOW_COLUMN, type TableSchema, type Tier } from '../core/table-schema';
-import { holds, isNumeric, joinTypes } from '../core/type-lattice';
+import { CONFLICTS_COLUMN, type ColumnSchema, type TableSchema, type Tier } from '../core/table-schema';
+import { holds, isNumeric, widerType } from '../core/type-lattice';
 
 /**
  * The schema after rows have asked for these columns: the known one itself when nothing is new, otherwise the next version. A column
@@ -21,15 +22,15 @@ export function evolveSchema(
   const present = new Map(known?.columns.map((column) => [column.name, column]));
   const added = columns.filter(({ name }) => !present.has(name)).map(withStoreName);
   const widened = columns.flatMap((asked): ColumnSchema[] => {
-    const column = present.get(asked.name);
-    const type = column === undefined ? undefined : widerType(column, asked);
+    const column = asked.name === known?.timeColumn ? undefined : present.get(asked.name);
+    const type = column === undefined ? undefined : widerType(column, asked.type);
     return column === undefined || type === undefined ? [] : [{ ...column, type }];
   });
   if (known !== undefined && added.length + widened.length === 0) return known;
   const wider = mergeColumns(known?.columns ?? [], [...widened, ...added]);
   // A widened column may need a companion: without room for it the column stays, and rows that do not fit are refused one by one.
-  const all = hasRoom(wider) ? wider : mergeColumns(known?.columns ?? [], added);
-  if (all.length === known?.columns.length && !hasRoom(wider)) return known;
+  const all = haveRoom(wider) ? wider : mergeColumns(known?.columns ?? [], added);
+  if (all.length === known?.columns.length && !haveRoom(wider)) return known;
   checkColumns(all);
   const timeColumn = known?.timeColumn ?? options.timeColumn;
   checkTimeColumn(all, timeColumn);
@@ -42,15 +43,6 @@ export function evolveSchema(
     tier: known?.tier ?? options.tier ?? 'hot',
     ...policy,
   };
-}
-
-/** The type that the column gets for values of the asked one; undefined when it keeps its own. */
-export function widerType(column: ColumnSchema, asked: Pick<ColumnSchema, 'type'>): ColumnSchema['type'] | undefined {
-  const { conflict = 'widen', type } = column;
-  if (holds(type, asked.type) || column.exactOf !== undefined) return undefined;
-  const wider = joinTypes(type, asked.type);
-  if (conflict === 'coerce') return wider;
-  return conflict === 'widen' && isNumeric(wider) ? wider : undefined;
 }
 
 function withStoreName(column: ColumnSchema): ColumnSchema {
@@ -114,7 +106,8 @@ function differencesOf(known: TableSchema, definition: TableDefinition): Definit
     }
   }
   const { timeColumn, tier = known.tier } = definition;
-  if (timeColumn !== known.timeColumn) diff.push({ property: 'time_column', registered: known.timeColumn, requested: timeColumn });
+  if (timeColumn !== known.timeColumn)
+    diff.push({ property: 'time_column', registered: known.timeColumn, requested: timeColumn });
   if (tier !== known.tier) diff.push({ property: 'tier', registered: known.tier, requested: tier });
   return diff;
 }
@@ -128,7 +121,7 @@ function checkTimeColumn(columns: readonly ColumnSchema[], timeColumn: string): 
 }
 
 function checkColumns(columns: readonly ColumnSchema[]): void {
-  if (!hasRoom(columns)) {
+  if (!haveRoom(columns)) {
     const limits = `${LIMITS.columnsMax} columns, and ${LIMITS.storeColumnsMax} with one more for each timestamp`;
     throw new IngestError('invalid_argument', `a table has at most ${limits}`);
   }
@@ -141,14 +134,7 @@ function checkColumns(columns: readonly ColumnSchema[]): void {
 }
 
 function nameProblem({ name, type }: ColumnSchema, types: ReadonlyMap<string, ColumnSchema['type']>): string | undefined {
-  if ((name === OVERFLOW_COLUMN || name === CONFLICTS_COLUMN) && type === 'json') return undefined;
+  if (isSideColumn(name) && type === 'json') return undefined;
   const owner = nanosOwner(name, (other) => types.get(other) === 'timestamp');
   return columnNameProblem(name) ?? (owner === undefined ? undefined : `${name} is reserved for the nanoseconds of ${owner}`);
 }
-
-const hasRoom = (columns: readonly ColumnSchema[]): boolean =>
-  columns.length <= LIMITS.columnsMax && storeColumns(columns) <= LIMITS.storeColumnsMax;
-
-/** Columns that PostgreSQL has for these: timestamps have a second one. */
-const storeColumns = (columns: readonly Pick<ColumnSchema, 'type'>[]): number =>
-  columns.length + columns.filter(({ type }) => type === 'timestamp').length;

@@ -53,14 +53,18 @@ export class FileRegistry implements SchemaRegistry {
   }
 
   evolve(table: TableName, columns: readonly ColumnSchema[], options: { timeColumn: string; tier?: Tier }): Promise<TableSchema> {
-    return this.change(table, (known) => (this.builtin.has(table) ? known! : evolveSchema(known, table, columns, options)));
+    return this.change(table, () => this.preview(table, columns, options));
+  }
+
+  preview(table: TableName, columns: readonly ColumnSchema[], options: { timeColumn: string; tier?: Tier }): TableSchema {
+    return this.builtin.get(table) ?? evolveSchema(this.get(table), table, columns, options);
   }
 
   register(definition: TableDefinition): Promise<TableSchema> {
-    return this.change(definition.table, () => this.preview(definition));
+    return this.change(definition.table, () => this.previewRegistration(definition));
   }
 
-  preview(definition: TableDefinition): TableSchema {
+  previewRegistration(definition: TableDefinition): TableSchema {
     const { table } = definition;
     const schema = registerSchema(this.get(table), definition);
     if (!this.builtin.has(table) || schema === this.get(table)) return schema;

@@ -227,10 +227,11 @@ describe('GET /schema', () => {
       table: 'cars',
       version: 1,
       tier: 'hot',
+      policy: 'evolve',
       time_column: 'time',
       columns: [
-        { name: 'time', type: 'timestamp', nullable: false, low_cardinality: false },
-        { name: 'speed', type: 'int64', nullable: true, low_cardinality: false },
+        { name: 'time', type: 'timestamp', nullable: false, low_cardinality: false, conflict: 'widen' },
+        { name: 'speed', type: 'int64', nullable: true, low_cardinality: false, conflict: 'widen' },
       ],
     });
     expect(json(await send(address, '/schema/logs', { method: 'GET' }))).toMatchObject({ table: 'logs_events', tier: 'cold' });

@@ -2,8 +2,11 @@ import type { DecodedRequest } from '../../src/core/batch';
 import { BUILTIN_TABLES } from '../../src/core/builtin-tables';
 import { IngestError } from '../../src/core/errors';
 import { type BatchId, lsn, type TableName } from '../../src/core/ids';
-import type { Admission, Ingest, Registry, WriteReceipt, WriteRequest } from '../../src/core/ingest';
+import type { Admission, Ingest, WriteReceipt, WriteRequest } from '../../src/core/ingest';
+import { mergeSchemas } from '../../src/core/merge-schema';
+import type { SchemaRegistry, TableDefinition } from '../../src/core/schema-registry';
 import type { ColumnSchema, TableSchema, Tier } from '../../src/core/table-schema';
+import { evolveSchema, registerSchema } from '../../src/registry/evolve';
 
 /** The port of the adapters, in memory: keeps what was written, and can be full, slow or broken. */
 export class RecordingIngest implements Ingest {
@@ -50,7 +53,7 @@ export class RecordingIngest implements Ingest {
 }
 
 /** A registry in memory. */
-export class MemoryRegistry implements Registry {
+export class MemoryRegistry implements SchemaRegistry {
   private readonly tables = new Map<TableName, TableSchema>(BUILTIN_TABLES.map((schema) => [schema.table, schema]));
 
   get(table: TableName): TableSchema | undefined {
@@ -66,16 +69,29 @@ export class MemoryRegistry implements Registry {
     columns: readonly ColumnSchema[],
     options: { timeColumn: string; tier?: Tier },
   ): Promise<TableSchema> {
-    const known = this.tables.get(table);
-    const names = new Set(known?.columns.map(({ name }) => name));
-    const schema: TableSchema = {
-      table,
-      version: (known?.version ?? 0) + 1,
-      columns: [...(known?.columns ?? []), ...columns.filter(({ name }) => !names.has(name))],
-      timeColumn: known?.timeColumn ?? options.timeColumn,
-      tier: known?.tier ?? options.tier ?? 'hot',
-    };
+    const schema = this.preview(table, columns, options);
     this.tables.set(table, schema);
+    return schema;
+  }
+
+  preview(table: TableName, columns: readonly ColumnSchema[], options: { timeColumn: string; tier?: Tier }): TableSchema {
+    return evolveSchema(this.tables.get(table), table, columns, options);
+  }
+
+  async register(definition: TableDefinition): Promise<TableSchema> {
+    const schema = this.previewRegistration(definition);
+    this.tables.set(definition.table, schema);
+    return schema;
+  }
+
+  previewRegistration(definition: TableDefinition): TableSchema {
+    return registerSchema(this.tables.get(definition.table), definition);
+  }
+
+  async adopt(shared: TableSchema): Promise<TableSchema> {
+    const known = this.tables.get(shared.table);
+    const schema = known === undefined ? shared : mergeSchemas(shared, known);
+    this.tables.set(shared.table, schema);
     return schema;
   }
 }

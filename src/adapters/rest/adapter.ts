@@ -1,15 +1,17 @@
 /**
  * REST (DESIGN section 4): `POST /write/{table}` takes rows as JSON, NDJSON or an Arrow IPC stream; tables and columns are made as the
- * rows need them, but only for a request of which at least one row is accepted. `GET /schema` shows what there is.
+ * rows need them, but only for a request of which at least one row is accepted; with `?dry_run=1` the answer is what would happen, and
+ * nothing does. `/schema` shows, registers and compares tables (schema-routes.ts).
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { DecodedRequest } from '../../core/batch';
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import { type TableName, tableName } from '../../core/ids';
-import type { Ingest, Registry, WriteReceipt } from '../../core/ingest';
+import type { Ingest, WriteReceipt } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
-import type { TableSchema } from '../../core/table-schema';
+import type { SchemaRegistry, StoreTables } from '../../core/schema-registry';
+import type { TableSchema, Tier } from '../../core/table-schema';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
 import type { HttpAdapter, HttpExchange, HttpReply, HttpRoute } from '../http-contract';
@@ -18,11 +20,14 @@ import { mediaType } from '../media-type';
 import type { InferredColumns } from '../new-columns';
 import { withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
-import { checkTableName, decodeForTable } from '../schema-on-write';
+import { checkTableName, decodeForTable, type NamedRows, planWrite } from '../schema-on-write';
 import { STATUS, statusText } from '../status';
 import { arrowColumns, decodeArrowStream } from './decode-arrow';
 import { decodeJsonRows } from './decode-json';
+import { dryRunReport } from './dry-run';
 import { inferColumns } from './infer';
+import { isSet, json } from './reply';
+import { type EnsureTable, schemaRoutes } from './schema-routes';
 
 /** A body format: what columns its rows need, and its rows as a record batch. Both throw IngestError `invalid_argument`. */
 interface RowFormat {
@@ -32,14 +37,18 @@ interface RowFormat {
 
 export interface RestAdapterOptions {
   readonly ingest: Ingest;
-  readonly registry: Registry;
+  readonly registry: SchemaRegistry;
+  /** The stores' tables, for `dry_run` and `diff`; none by default. */
+  readonly stores?: readonly StoreTables[];
+  /** Tiers to which the rows of a table go; its home by default. */
+  readonly tiersOf?: (schema: TableSchema) => readonly Tier[];
+  /** Makes the table in the stores and tells where it is ready; by default nothing is made. */
+  readonly ensureTable?: EnsureTable;
   readonly telemetry: Telemetry;
   /** Limit after decompression; the listener has the one before. */
   readonly bodyBytesMax?: number;
   readonly nowNs?: () => bigint;
 }
-
-const JSON_TYPE = 'application/json';
 
 /** Short names of the built-in tables. */
 const SHORT_NAMES: ReadonlyMap<string, TableName> = new Map([
@@ -72,8 +81,7 @@ export class RestAdapter implements HttpAdapter {
     this.nowNs = options.nowNs ?? (() => BigInt(Date.now()) * 1_000_000n);
     this.routes = [
       { method: 'POST', path: '/write/:table', handle: (exchange) => this.write(exchange) },
-      { method: 'GET', path: '/schema', handle: () => Promise.resolve(this.listSchemas()) },
-      { method: 'GET', path: '/schema/:table', handle: async (exchange) => this.showSchema(exchange.param) },
+      ...schemaRoutes({ ...options, stores: options.stores ?? [], tableOf: shownTable }),
     ];
   }
 
@@ -83,7 +91,8 @@ export class RestAdapter implements HttpAdapter {
 
   renderError(error: IngestError, _headers: IncomingHttpHeaders): HttpReply {
     const { message, at } = statusText(error);
-    return json(STATUS[error.code].http, { error: { code: error.code, message, ...(at === undefined ? {} : { at }) } });
+    const place = at === undefined ? {} : { at };
+    return json(STATUS[error.code].http, { error: { code: error.code, message, ...place, ...error.details } });
   }
 
   private async write(exchange: HttpExchange): Promise<HttpReply> {
@@ -91,9 +100,11 @@ export class RestAdapter implements HttpAdapter {
       const format = formatOf(exchange.headers);
       const table = tableOf(exchange.param);
       const ack = parseAck(exchange.headers['x-ack'] as string | undefined);
+      const dryRun = isSet(exchange.query.get('dry_run'), 'dry_run');
       const limitBytes = this.options.bodyBytesMax ?? LIMITS.requestBytesMax;
       return await withBody(exchange, this.options.ingest, limitBytes, async (received) => {
         this.metrics.received(received.wireBytes);
+        if (dryRun) return this.dryRun(table, format, received.body);
         // No bytes are no JSON rows; an Arrow stream has a schema at least.
         const nothing = received.body.length === 0 && format !== ARROW_ROWS;
         const decoded = nothing ? NO_ROWS : await this.decode(table, format, received.body);
@@ -110,22 +121,23 @@ export class RestAdapter implements HttpAdapter {
   }
 
   private decode(table: TableName, format: RowFormat, body: Buffer): Promise<DecodedRequest> {
+    return decodeForTable(this.options.registry, table, this.rows(format, body));
+  }
+
+  private rows(format: RowFormat, body: Buffer): NamedRows {
     const context = { arrivalNs: this.nowNs() };
-    return decodeForTable(this.options.registry, table, {
+    return {
       infer: (known) => format.infer(body, known),
       decode: (schema) => format.decode(body, schema, context),
-    });
+    };
   }
 
-  private listSchemas(): HttpReply {
-    return json(200, { tables: this.options.registry.list().map(schemaJson) });
-  }
-
-  private showSchema(name: string): HttpReply {
-    const table = SHORT_NAMES.get(name) ?? tableName(name);
-    const schema = table === undefined ? undefined : this.options.registry.get(table);
-    if (schema === undefined) throw new IngestError('not_found', 'no such table', { at: 'table' });
-    return json(200, schemaJson(schema));
+  /** What the rows would do. */
+  private dryRun(table: TableName, format: RowFormat, body: Buffer): HttpReply {
+    const { registry, stores = [], tiersOf = (schema) => [schema.tier] } = this.options;
+    const nothing = body.length === 0 && format !== ARROW_ROWS;
+    const plan = nothing ? undefined : planWrite(registry, table, this.rows(format, body));
+    return json(200, dryRunReport({ table, plan, known: registry.get(table), stores, tiersOf }));
   }
 }
 
@@ -147,6 +159,9 @@ function formatOf(headers: IncomingHttpHeaders): RowFormat {
   }
 }
 
+/** The table whose schema is asked for, undefined for a name that cannot be one. */
+const shownTable = (name: string): TableName | undefined => SHORT_NAMES.get(name) ?? tableName(name);
+
 const tableOf = (name: string): TableName => SHORT_NAMES.get(name) ?? checkTableName(name);
 
 function answer(table: TableName, decoded: DecodedRequest, receipt: WriteReceipt): HttpReply {
@@ -158,21 +173,4 @@ function answer(table: TableName, decoded: DecodedRequest, receipt: WriteReceipt
     rejected: rejectedRows,
     rejections,
   });
-}
-
-function schemaJson(schema: TableSchema): object {
-  const { table, version, tier, timeColumn, columns } = schema;
-  return {
-    table,
-    version,
-    tier,
-    time_column: timeColumn,
-    columns: columns.map(({ name, type, nullable, lowCardinality = false }) => {
-      return { name, type, nullable, low_cardinality: lowCardinality };
-    }),
-  };
-}
-
-function json(status: number, value: object): HttpReply {
-  return { status, contentType: JSON_TYPE, body: JSON.stringify(value) };
 }

@@ -9,7 +9,7 @@ import type { BoolBuilder, ColumnBuilder, Int64Builder } from '../../columnar/bu
 import type { BytesBuilder } from '../../columnar/bytes-builder';
 import type { ColumnSchema, ColumnType } from '../../core/table-schema';
 import { decodeBase64 } from '../base64';
-import { type CellProblem, mismatch, outOfRange, timeProblem } from '../cell-problem';
+import { type CellProblem, mismatch, outOfRange, timeProblem, wouldFit } from '../cell-problem';
 import {
   type Int64Halves,
   isNumberText,
@@ -125,7 +125,9 @@ export function readInt64(reader: JsonReader, byte: number, unsigned: boolean, o
   const { text, textStart, textEnd } = reader;
   const problem = unsigned ? parseUint64(text, textStart, textEnd, out) : parseInt64(text, textStart, textEnd, out);
   if (problem === undefined) return undefined;
-  return problem === 'out_of_range' ? outOfRange(type) : mismatch('an integer');
+  if (problem === 'not_an_integer') return wouldFit(mismatch('an integer'), 'float64');
+  const isInteger = isPlainInteger(text, textStart, textEnd);
+  return isInteger ? outOfRange(type) : wouldFit(outOfRange(type), 'float64');
 }
 
 const SMALL_RANGES: Partial<Record<ColumnType, readonly [min: number, max: number]>> = {
@@ -146,10 +148,12 @@ export class SmallIntColumn extends Column<AnyNumberBuilder> {
     if (!isNumberStart(byte)) return refuse(reader, mismatch('an integer'));
     reader.number();
     const problem = parseInt64(reader.text, reader.textStart, reader.textEnd, this.scratch);
-    if (problem === 'not_an_integer') return mismatch('an integer');
+    if (problem === 'not_an_integer') return wouldFit(mismatch('an integer'), 'float64');
     this.value = (this.scratch.high | 0) * 4_294_967_296 + this.scratch.low;
     const [min, max] = SMALL_RANGES[this.schema.type] ?? [0, 0];
-    return problem !== undefined || this.value < min || this.value > max ? outOfRange(this.schema.type) : undefined;
+    if (problem !== undefined) return outOfRange(this.schema.type);
+    if (this.value >= min && this.value <= max) return undefined;
+    return wouldFit(outOfRange(this.schema.type), (this.value | 0) === this.value ? 'int32' : 'int64');
   }
 
   protected append(): void {
@@ -179,7 +183,8 @@ export class FloatColumn extends Column<AnyNumberBuilder> {
     this.value = parseDouble(text, textStart, textEnd);
     this.isExact = isPlainInteger(text, textStart, textEnd) && parseInt64(text, textStart, textEnd, this.exact) === undefined;
     const stored = this.schema.type === 'float32' ? Math.fround(this.value) : this.value;
-    return Number.isFinite(stored) ? undefined : outOfRange(this.schema.type);
+    if (Number.isFinite(stored)) return undefined;
+    return Number.isFinite(this.value) ? wouldFit(outOfRange(this.schema.type), 'float64') : outOfRange(this.schema.type);
   }
 
   protected append(): void {

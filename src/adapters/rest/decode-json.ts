@@ -3,13 +3,16 @@
  * cells
  * first and appended when the row is sound. A member that comes twice in a row has its last value.
  */
+import { utf8Builder } from '../../columnar/bytes-builder';
 import { recordBatch } from '../../columnar/record-batch';
 import type { DecodedRequest } from '../../core/batch';
 import { LOGS_EVENTS } from '../../core/builtin-tables';
+import { isSideColumn } from '../../core/column-room';
 import type { IngestError } from '../../core/errors';
-import type { TableSchema } from '../../core/table-schema';
+import { CONFLICTS_COLUMN, type ColumnSchema, type ColumnType, OVERFLOW_COLUMN, type TableSchema } from '../../core/table-schema';
+import { widerType } from '../../core/type-lattice';
 import type { CellProblem } from '../cell-problem';
-import { aliasesOf, overflowColumn } from '../friendly-names';
+import { aliasesOf, isBuiltin, overflowColumn } from '../friendly-names';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
 import { KeyTable } from '../key-table';
 import { newNameProblem } from '../new-columns';
@@ -18,6 +21,7 @@ import { readEntry } from './attribute-entries';
 import { AttributesColumn, type Column, TimestampColumn } from './columns';
 import { type Derive, deriveFor } from './derive';
 import { makeAnyTextColumn, makeColumn } from './make-column';
+import { ObjectColumn } from './object-column';
 import { type JsonKind, type RowVisitor, readRows } from './rows-json';
 
 export interface DecodeContext {
@@ -63,6 +67,11 @@ class RowDecoder implements RowVisitor {
   private readonly required: readonly Column[];
   private readonly time: Column;
   private readonly overflow: AttributesColumn | undefined;
+  /** Members for which the table has no room, and values that do not fit their columns. */
+  private readonly extra: ObjectColumn | undefined;
+  private readonly conflicts: ObjectColumn | undefined;
+  /** May rows change the table? */
+  private readonly canChange: boolean;
   private readonly derive: Derive | undefined;
   private readonly rejections = new Rejections();
   private rowsRead = 0;
@@ -79,7 +88,7 @@ class RowDecoder implements RowVisitor {
     const byName = new Map(this.slots.map((slot) => [slot.column.schema.name, slot]));
     const addMember = (name: string, column: string, isAlias: boolean): void =>
       this.members.add({ nameBytes: new Uint8Array(Buffer.from(name)), slot: slotOf(byName, column), isAlias });
-    for (const name of byName.keys()) addMember(name, name, false);
+    for (const name of byName.keys()) if (!isSideColumn(name)) addMember(name, name, false);
     for (const [name, column] of aliasesOf(schema)) addMember(name, column, true);
     this.time = slotOf(byName, schema.timeColumn).column;
     this.required = schema.columns
@@ -87,7 +96,10 @@ class RowDecoder implements RowVisitor {
       .map(({ name }) => slotOf(byName, name).column);
     const overflow = byName.get(overflowColumn(schema) ?? '')?.column;
     this.overflow = overflow instanceof AttributesColumn ? overflow : undefined;
-    this.derive = deriveFor(schema.table, (name) => slotOf(byName, name).column);
+    this.extra = objectColumn(byName.get(OVERFLOW_COLUMN));
+    this.conflicts = objectColumn(byName.get(CONFLICTS_COLUMN));
+    this.canChange = (schema.policy ?? 'evolve') === 'evolve' && !isBuiltin(schema.table);
+    this.derive = deriveFor(schema, (name) => slotOf(byName, name).column);
   }
 
   row(reader: JsonReader, byte: number): void {
@@ -145,7 +157,21 @@ class RowDecoder implements RowVisitor {
     slot.valueAt = reader.pos;
     const problem = slot.column.read(reader, byte);
     if (problem === undefined) slot.column.isSet = true;
-    else this.refuse(problem, slot.column.schema.name);
+    else this.conflict(reader, byte, slot, problem);
+  }
+
+  /** The value that was just read does not fit: what then, is the column's policy. */
+  private conflict(reader: JsonReader, byte: number, slot: ColumnSlot, problem: CellProblem): void {
+    const { name, conflict } = slot.column.schema;
+    if (conflict === 'side_column' && this.conflicts !== undefined) {
+      slot.column.drop();
+      this.conflicts.add(name, reader.bytes, slot.valueAt, reader.pos);
+      return;
+    }
+    this.refuse(problem, name);
+    if (!this.canChange || name === this.schema.timeColumn) return;
+    const wider = widerType(slot.column.schema, problem.fits ?? typeOfValue(byte));
+    if (wider !== undefined) this.rejections.conflict(name, wider);
   }
 
   private fillNull(reader: JsonReader, member: Member): void {
@@ -168,11 +194,17 @@ class RowDecoder implements RowVisitor {
       this.addEntry(reader, byte, text, start, end);
       return;
     }
+    const name = byte === JSON_BYTE.n ? '' : Buffer.from(text.subarray(start, end)).toString();
+    const valueAt = reader.pos;
     reader.skipValue();
     // Null says nothing, so it needs no column.
     if (byte === JSON_BYTE.n) return;
-    const name = Buffer.from(text.subarray(start, end)).toString();
-    this.refuse(this.unknownProblem(name), name);
+    const problem = this.unknownProblem(name);
+    if (problem.code === 'unknown_column' && this.canChange && this.extra !== undefined) {
+      this.extra.add(name, reader.bytes, valueAt, reader.pos);
+    } else {
+      this.refuse(problem, name);
+    }
   }
 
   private unknownProblem(name: string): CellProblem {
@@ -231,12 +263,38 @@ class RowDecoder implements RowVisitor {
   }
 }
 
+const objectColumn = (slot: ColumnSlot | undefined): ObjectColumn | undefined =>
+  slot?.column instanceof ObjectColumn ? slot.column : undefined;
+
+/** A type for a value that begins with this byte and is not of the column's; numbers say it themselves. */
+function typeOfValue(byte: number): ColumnType {
+  switch (byte) {
+    case JSON_BYTE.quote:
+      return 'string';
+    case JSON_BYTE.t:
+    case JSON_BYTE.f:
+      return 'bool';
+    case JSON_BYTE.openArray:
+    case JSON_BYTE.openObject:
+      return 'json';
+    default:
+      return 'uint64';
+  }
+}
+
 const NESTED = /^(attributes|list<)/;
 
-/** The body of a log may be of any kind; `body_type` then tells which. */
+function columnFor(schema: TableSchema, column: ColumnSchema): Column {
+  if (isSideColumn(column.name)) return new ObjectColumn(column, utf8Builder());
+  // The body of a log may be of any kind; `body_type` then tells which.
+  const takesAll = schema.table === LOGS_EVENTS.table && column.name === 'message';
+  const coerces = column.type === 'string' && column.conflict === 'coerce';
+  return takesAll || coerces ? makeAnyTextColumn(column) : makeColumn(column);
+}
+
 function makeSlots(schema: TableSchema): ColumnSlot[] {
   return schema.columns.map((column) => ({
-    column: schema.table === LOGS_EVENTS.table && column.name === 'message' ? makeAnyTextColumn(column) : makeColumn(column),
+    column: columnFor(schema, column),
     eager: NESTED.test(column.type),
     used: false,
     filledBy: undefined,

@@ -1,6 +1,6 @@
-/** Values that a row of a built-in table implies but does not spell out, so that REST rows look like OTLP rows. */
+/** Values that a row of a built-in table, or of one with columns that became doubles, implies but does not spell out, so that REST rows look like OTLP rows. */
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
-import type { TableName } from '../../core/ids';
+import type { TableSchema } from '../../core/table-schema';
 import { JSON_BYTE } from '../json-reader';
 import { type Column, FloatColumn, Int64Column, TextColumn, TimestampColumn } from './columns';
 
@@ -8,11 +8,15 @@ type ColumnOf = (name: string) => Column;
 /** Completes the open row of the table; called before it is committed. */
 export type Derive = () => void;
 
-export function deriveFor(table: TableName, columnOf: ColumnOf): Derive | undefined {
+export function deriveFor(schema: TableSchema, columnOf: ColumnOf): Derive | undefined {
+  const { table } = schema;
   if (table === METRICS_EVENTS.table) return deriveMetric(columnOf('value'), columnOf('value_int'));
   if (table === LOGS_EVENTS.table) return deriveLog(columnOf('message'), columnOf('body_type'));
   if (table === TRACES_SPANS.table) return deriveSpan(columnOf('start_time'), columnOf('end_time'), columnOf('duration_ns'));
-  return undefined;
+  const exact = schema.columns.flatMap(({ name, exactOf }) => {
+    return exactOf === undefined ? [] : (deriveMetric(columnOf(exactOf), columnOf(name)) ?? []);
+  });
+  return exact.length === 0 ? undefined : () => exact.forEach((derive) => derive());
 }
 
 /** An integer value is also kept exactly; an exact value also has its double. */

@@ -1,0 +1,120 @@
+/** Values of Arrow columns that do not fit their column, or have none: what becomes of them is the policy of the column and the table. */
+import type { Data } from 'apache-arrow';
+import { utf8Builder } from '../columnar/bytes-builder';
+import { corrupt } from '../columnar/foreign-error';
+import type { ForeignField } from '../columnar/foreign-schema';
+import { positionOf, viewColumn } from '../columnar/read';
+import { CONFLICTS_COLUMN, type ColumnSchema, type ColumnType, OVERFLOW_COLUMN, type TableSchema } from '../core/table-schema';
+import { joinTypes, widerType } from '../core/type-lattice';
+import { convertColumn, type ForeignColumn } from './arrow-convert';
+import { columnTypeOf } from './arrow-types';
+import type { CellProblem } from './cell-problem';
+import { isBuiltin } from './friendly-names';
+import { newNameProblem } from './new-columns';
+
+type Refuse = (row: number, column: string, problem: CellProblem) => void;
+
+export class ConflictingValues {
+  /** Types that would hold values for which rows were refused, by column. */
+  readonly wider = new Map<string, ColumnType>();
+  private readonly conflicts: SideColumn | undefined;
+  private readonly overflow: SideColumn | undefined;
+  private readonly canChange: boolean;
+
+  constructor(
+    private readonly schema: TableSchema,
+    private readonly refuse: Refuse,
+  ) {
+    const has = (side: string): boolean => schema.columns.some(({ name }) => name === side);
+    this.canChange = (schema.policy ?? 'evolve') === 'evolve' && !isBuiltin(schema.table);
+    this.conflicts = has(CONFLICTS_COLUMN) ? new SideColumn() : undefined;
+    this.overflow = this.canChange && has(OVERFLOW_COLUMN) ? new SideColumn() : undefined;
+  }
+
+  /** The values as a column of the table; what does not fit is null there, and dealt with. */
+  convert(column: ColumnSchema, foreign: ForeignColumn): Data {
+    const { conflicts } = this;
+    let texts: ReturnType<typeof jsonTexts> | undefined;
+    return convertColumn(foreign.data, foreign.field, column.type, (row, problem) => {
+      if (column.conflict === 'side_column' && conflicts !== undefined) texts ??= jsonTexts(foreign);
+      const text = texts?.(row);
+      if (text !== undefined) conflicts?.add(row, column.name, text);
+      else this.reject(row, column, foreign.field, problem);
+    });
+  }
+
+  private reject(row: number, column: ColumnSchema, field: ForeignField, problem: CellProblem): void {
+    const { name } = column;
+    this.refuse(row, name, problem);
+    if (!this.canChange || name === this.schema.timeColumn) return;
+    const fits = problem.fits ?? columnTypeOf(field);
+    const wider = fits === undefined ? undefined : widerType(column, fits);
+    const before = this.wider.get(name);
+    if (wider !== undefined) this.wider.set(name, before === undefined ? wider : joinTypes(before, wider));
+  }
+
+  /**
+   * A column that the table does not have: into the overflow of a full table, or its rows are refused. Throws IngestError
+   * `invalid_argument` for a name that no column can have.
+   */
+  placeUnknown(foreign: ForeignColumn): void {
+    const { field, data } = foreign;
+    const named = newNameProblem(field.name, this.schema);
+    if (named !== undefined) throw corrupt(named);
+    const problem: CellProblem = { code: 'unknown_column', message: `table ${this.schema.table} has no such column` };
+    const texts = this.overflow === undefined ? undefined : jsonTexts(foreign);
+    const view = viewColumn(data);
+    for (let row = 0; row < data.length; row++) {
+      if (positionOf(view, row) < 0) continue;
+      const text = texts?.(row);
+      if (text === undefined) this.refuse(row, field.name, problem);
+      else this.overflow?.add(row, field.name, text);
+    }
+  }
+
+  /** Adds the side columns that have a value. */
+  addTo(columns: Map<string, Data>, rows: number): void {
+    const conflicts = this.conflicts?.finish(rows);
+    const overflow = this.overflow?.finish(rows);
+    if (conflicts !== undefined) columns.set(CONFLICTS_COLUMN, conflicts);
+    if (overflow !== undefined) columns.set(OVERFLOW_COLUMN, overflow);
+  }
+}
+
+/** One JSON object a row, made when the first member is put there. */
+class SideColumn {
+  private readonly rows = new Map<number, string[]>();
+
+  /** `json`: the value as JSON text. */
+  add(row: number, name: string, json: string): void {
+    const members = this.rows.get(row) ?? [];
+    members.push(`${JSON.stringify(name)}:${json}`);
+    this.rows.set(row, members);
+  }
+
+  /** Undefined when no row has a member. */
+  finish(rows: number): Data | undefined {
+    if (this.rows.size === 0) return undefined;
+    const builder = utf8Builder(rows);
+    for (let row = 0; row < rows; row++) {
+      const members = this.rows.get(row);
+      if (members === undefined) builder.appendNull();
+      else builder.appendString(`{${members.join(',')}}`);
+    }
+    return builder.finish();
+  }
+}
+
+/** Values of a column as JSON text, by row. Undefined for null and for what has no text (lists, maps). */
+function jsonTexts({ data, field }: ForeignColumn): (row: number) => string | undefined {
+  const view = viewColumn(convertColumn(data, field, 'string', () => undefined));
+  const { values, valueOffsets } = view.values;
+  const isText = field.type.kind !== 'int' && field.type.kind !== 'float' && field.type.kind !== 'bool';
+  return (row) => {
+    const at = positionOf(view, row);
+    if (at < 0) return undefined;
+    const text = Buffer.from((values as Uint8Array).subarray(valueOffsets[at], valueOffsets[at + 1])).toString();
+    // JSON has no NaN and no infinities.
+    return isText || !/^(-?\d|true$|false$)/.test(text) ? JSON.stringify(text) : text;
+  };
+}
