@@ -34,8 +34,8 @@ interface Opened {
   readonly keys: IdempotencyKeys;
   readonly wal: FileWal;
   /** Stores a request; the content is its digest's input. */
-  send(key: string, content: string): Promise<Lsn>;
-  close(options?: { flush: boolean }): Promise<void>;
+  readonly send: (key: string, content: string) => Promise<Lsn>;
+  readonly close: (options?: { flush: boolean }) => Promise<void>;
 }
 
 async function open(options: { windowMs?: number; keysMax?: number; clock?: () => number } = {}): Promise<Opened> {
