@@ -16,6 +16,7 @@ import { OtlpHttpAdapter } from './adapters/otlp/http-adapter';
 import { transcodeLogs, transcodeMetrics, transcodeTraces } from './adapters/otlp/json-to-protobuf';
 import { RestAdapter } from './adapters/rest/adapter';
 import { AdminServer } from './admin/server';
+import { type CommonDeliveryOptions, DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES, DeadLetters } from './app-dead-letters';
 import type { Config } from './config';
 import { type Lsn, lsn, parseBatchId } from './core/ids';
 import type { BatchStatus } from './core/ingest';
@@ -75,6 +76,7 @@ export class App {
   private readonly storage = new FileStorage();
   private deliveries: Delivery[] = [];
   private keys: IdempotencyKeys | undefined;
+  private deadLetters: DeadLetters | undefined;
   private draining = false;
   /** What was started, to be stopped from the last to the first. */
   private readonly stops: (() => Promise<void>)[] = [];
@@ -100,12 +102,16 @@ export class App {
     this.progress('opening the write-ahead log');
     const wal = await this.openWal('wal', config.wal.segment_bytes);
     const keys = await this.openKeys(wal);
-    const stores = config.sinks === 'none' ? NO_STORES : await this.openStores();
-    this.deliveries = stores.sinks.map((sink) => this.deliveryTo(sink, wal, registry));
+    const stores = config.sinks === 'none' ? NO_STORES : await this.openStores(registry);
+    const deadLetters = await this.openDeadLetters(wal, registry);
+    const common = this.deliveryOptions(deadLetters, registry);
+    this.deliveries = stores.sinks.map((sink) => this.deliveryTo(sink, wal, common));
     for (const delivery of this.deliveries) {
       await delivery.start();
       this.stops.push(() => delivery.stop(config.shutdown_grace_ms * (1 - LISTENERS_GRACE)));
     }
+    await deadLetters.startReplays(stores.sinks, common);
+    this.stops.push(() => deadLetters.stop());
     const ingest = new WalIngest({
       wal,
       route: createRouter(config.routing, (table) => registry.get(table)),
@@ -161,11 +167,11 @@ export class App {
   }
 
   /** The sinks, on the given stores or on embedded ones, and the SQL readers beside them. */
-  private async openStores(): Promise<Stores> {
+  private async openStores(registry: FileRegistry): Promise<Stores> {
     const { config, logger, telemetry } = this;
     const limits = { rowsMax: config.query.rows_max, timeoutMs: config.query.timeout_ms };
     const [postgres, clickhouse] = await Promise.all([this.postgresUrl(), this.clickhouseUrl()]);
-    const hot = new PostgresSink({ url: postgres, logger, telemetry });
+    const hot = new PostgresSink({ url: postgres, logger, telemetry, onSchema: (schema) => registry.adopt(schema) });
     const cold = new ClickHouseSink({ url: clickhouse, logger });
     const reader = config.postgres_url === undefined ? await ensureReaderRole(postgres) : postgres;
     const sql = { hot: new PostgresSql(reader, limits), cold: new ClickHouseSql(clickhouse, limits) };
@@ -198,17 +204,27 @@ export class App {
     return server.url;
   }
 
-  private deliveryTo(sink: Sink, wal: FileWal, registry: FileRegistry): Delivery {
+  private async openDeadLetters(wal: FileWal, registry: FileRegistry): Promise<DeadLetters> {
+    const { config, telemetry, logger, storage } = this;
+    this.deadLetters = await DeadLetters.open({
+      config,
+      log: await this.openWal(DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES),
+      storage,
+      schemaOf: (table) => registry.get(table),
+      releasable: (walId, tier) =>
+        walId === wal.walId ? this.deliveries.find((delivery) => delivery.tier === tier)?.releasableLsn : undefined,
+      telemetry,
+      logger,
+      onFatal: (error) => this.fail(error),
+    });
+    return this.deadLetters;
+  }
+
+  /** What every delivery has, also that of replayed dead letters. */
+  private deliveryOptions(deadLetters: DeadLetters, registry: FileRegistry): CommonDeliveryOptions {
     const { config, telemetry, logger } = this;
-    return new Delivery({
-      wal,
-      sink,
-      states: new FileDeliveryStateStore({
-        directory: join(config.data_dir, 'wal'),
-        storage: this.storage,
-        walId: wal.walId,
-        onFatal: (error) => this.fail(error),
-      }),
+    return {
+      deadLetters: deadLetters.store,
       schemaOf: (table) => registry.get(table),
       tables: () => registry.list(),
       rowsMax: config.delivery.rows_max,
@@ -216,6 +232,20 @@ export class App {
       intervalMs: config.delivery.interval_ms,
       telemetry,
       logger,
+    };
+  }
+
+  private deliveryTo(sink: Sink, wal: FileWal, common: CommonDeliveryOptions): Delivery {
+    return new Delivery({
+      ...common,
+      wal,
+      sink,
+      states: new FileDeliveryStateStore({
+        directory: join(this.config.data_dir, 'wal'),
+        storage: this.storage,
+        walId: wal.walId,
+        onFatal: (error) => this.fail(error),
+      }),
       onAdvance: () => this.release(wal),
     });
   }
@@ -266,6 +296,7 @@ export class App {
       logger,
       stores: stores.sql,
       tables: () => registry.list(),
+      deadLetters: this.deadLetters?.store,
       notReady: () => (this.draining ? 'shutting down' : ingest.accepting ? undefined : 'not accepting'),
       sinks: () => Object.fromEntries(this.deliveries.map((delivery) => [delivery.tier, delivery.status()])),
       refresh: () => this.refreshGauges(wal),
@@ -282,8 +313,8 @@ export class App {
       registry,
       telemetry: this.telemetry,
       sql,
+      batches: this.batchStatus(wal),
       progress: {
-        walId: wal.walId,
         durableLsn: () => wal.stats().durableLsn,
         delivered: (tier, at, signal) => this.delivered(tier, at, signal),
       },
@@ -335,11 +366,13 @@ export class App {
     const { segments, sizeBytes } = wal.stats();
     telemetry.walSegments.set(segments);
     telemetry.walSizeBytes.set(sizeBytes);
+    this.deadLetters?.refreshGauges();
     for (const delivery of this.deliveries) {
       const { tier } = delivery;
       const { rows, bytes, ageSeconds } = delivery.status();
-      telemetry.walLagRows.set({ tier }, rows);
-      telemetry.walLagBytes.set({ tier }, bytes);
+      const replays = this.deadLetters?.pending(tier);
+      telemetry.walLagRows.set({ tier }, rows + (replays?.rows ?? 0));
+      telemetry.walLagBytes.set({ tier }, bytes + (replays?.bytes ?? 0));
       telemetry.walLagSeconds.set({ tier }, ageSeconds);
     }
   }

@@ -61,6 +61,11 @@ const SCHEMA = z.strictObject({
       keys_max: count(1_000_000).describe('Idempotency keys remembered at most; the oldest are forgotten first'),
     })
     .prefault({}),
+  dead_letters: z
+    .strictObject({
+      bytes_max: count(1024 * MIB).describe('Bytes of dead letters; when they are full, the sink waits for room'),
+    })
+    .prefault({}),
   routing: z
     .strictObject({
       metrics: tiers('hot').describe('Tiers of metrics_events, metrics_histograms, metrics_summaries'),

@@ -6,6 +6,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { BENCH_SINKS, runBench } from './cli/bench';
 import { runLoad } from './cli/bench-load';
 import { checkConfig, printConfig } from './cli/config';
+import { addDeadLettersCommand } from './cli/dead-letters';
 import { runServe } from './cli/serve';
 import { ConfigError } from './config';
 
@@ -34,6 +35,8 @@ function program(): Command {
     .description('check the configuration and say what is wrong')
     .addOption(config())
     .action((options: { config?: string }) => checkConfig(options.config));
+
+  addDeadLettersCommand(root);
 
   root
     .command('bench')

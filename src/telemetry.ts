@@ -55,6 +55,14 @@ export class Telemetry {
     'reason',
   ]);
 
+  readonly deadLetters = this.counter('dead_letters_total', 'Rows parked because a store refuses them, by its code', [
+    'table',
+    'tier',
+    'code',
+  ]);
+  readonly deadLettersKept = this.gauge('dead_letters', 'Dead letters that are kept', []);
+  readonly deadLettersBytes = this.gauge('dead_letters_bytes', 'Bytes of the dead letters that are kept', []);
+
   private counter<L extends string>(name: string, help: string, labelNames: L[]): Counter<L> {
     return new Counter({ name: `thermocline_${name}`, help, labelNames, registers: [this.registry] });
   }

@@ -1,10 +1,12 @@
-/** The admin port: health, metrics, the SQL API and the console. Read-only: nothing here writes rows. */
+/** The admin port: health, metrics, the SQL API and the console. Writes no rows but replays of dead letters. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { DeadLetterStore } from '../core/dead-letter';
 import type { TableSchema, Tier } from '../core/table-schema';
 import { SqlError, type SqlFormat, type SqlStore } from '../query/answer';
 import type { Logger, Telemetry } from '../telemetry';
 import { CONSOLE_HTML } from './console';
+import { dropDeadLetters, type JsonAnswer, listDeadLetters, replayDeadLetters, showDeadLetter } from './dead-letters';
 
 /** One sink as `/readyz` and the console show it. */
 export interface SinkStatus {
@@ -23,6 +25,7 @@ export interface AdminOptions {
   readonly logger: Logger;
   readonly stores: Readonly<Record<Tier, SqlStore | undefined>>;
   readonly tables: () => readonly TableSchema[];
+  readonly deadLetters: DeadLetterStore | undefined;
   /** Undefined while rows are accepted, otherwise why not. */
   readonly notReady: () => string | undefined;
   readonly sinks: () => Readonly<Partial<Record<Tier, SinkStatus>>>;
@@ -36,6 +39,9 @@ interface Answer {
   readonly body: string | Uint8Array;
 }
 
+type Route = (request: IncomingMessage) => Answer | Promise<Answer>;
+
+const POST_PATHS: ReadonlySet<string> = new Set(['/api/sql', '/api/dead-letters/replay', '/api/dead-letters/drop']);
 const BODY_BYTES_MAX = 1024 * 1024;
 const STATUS_OF = { invalid: 400, timeout: 504, unavailable: 503 } as const;
 
@@ -71,9 +77,9 @@ export class AdminServer {
 
   private async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = new URL(request.url ?? '/', 'http://admin');
-    const route = this.routes[pathname];
+    const route = this.routes[pathname] ?? this.deadLetterRoute(pathname);
     if (route === undefined) return send(response, failure(404, 'not_found', 'no such path'));
-    const method = pathname === '/api/sql' ? 'POST' : 'GET';
+    const method = POST_PATHS.has(pathname) ? 'POST' : 'GET';
     if (request.method !== method && !(method === 'GET' && request.method === 'HEAD')) {
       response.setHeader('allow', method);
       return send(response, failure(405, 'method_not_allowed', `use ${method}`));
@@ -81,7 +87,7 @@ export class AdminServer {
     send(response, await route(request));
   }
 
-  private readonly routes: Readonly<Record<string, (request: IncomingMessage) => Answer | Promise<Answer>>> = {
+  private readonly routes: Readonly<Record<string, Route>> = {
     '/': () => ({ status: 200, contentType: 'text/html; charset=utf-8', body: CONSOLE_HTML }),
     '/healthz': () => json(200, { status: 'ok' }),
     '/readyz': () => this.readiness(),
@@ -92,7 +98,31 @@ export class AdminServer {
     },
     '/api/tables': () => json(200, { tables: this.options.tables().map(tableAnswer) }),
     '/api/sql': (request) => this.sql(request),
+    '/api/dead-letters': (request) =>
+      this.withDeadLetters((store) => listDeadLetters(store, new URL(request.url ?? '/', 'http://admin').searchParams)),
+    '/api/dead-letters/replay': (request) => this.deadLetterAction(request, replayDeadLetters),
+    '/api/dead-letters/drop': (request) => this.deadLetterAction(request, dropDeadLetters),
   };
+
+  private deadLetterRoute(pathname: string): Route | undefined {
+    const [, id] = /^\/api\/dead-letters\/(\d+-\d+)$/.exec(pathname) ?? [];
+    return id === undefined ? undefined : () => this.withDeadLetters((store) => showDeadLetter(store, id));
+  }
+
+  private async withDeadLetters(work: (store: DeadLetterStore) => Promise<JsonAnswer>): Promise<Answer> {
+    const { deadLetters } = this.options;
+    if (deadLetters === undefined) return failure(503, 'unavailable', 'there are no dead letters');
+    const { status, body } = await work(deadLetters);
+    return json(status, body);
+  }
+
+  private async deadLetterAction(
+    request: IncomingMessage,
+    action: (store: DeadLetterStore, body: string) => Promise<JsonAnswer>,
+  ): Promise<Answer> {
+    const body = await readJson(request);
+    return typeof body === 'string' ? this.withDeadLetters((store) => action(store, body)) : body;
+  }
 
   private readiness(): Answer {
     const reason = this.options.notReady();
@@ -101,12 +131,8 @@ export class AdminServer {
   }
 
   private async sql(request: IncomingMessage): Promise<Answer> {
-    // A page of another origin can send text/plain without asking; it cannot send JSON.
-    if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) {
-      return failure(415, 'unsupported_media_type', 'content-type must be application/json');
-    }
-    const body = await readBody(request);
-    if (body === undefined) return failure(413, 'payload_too_large', `a query has at most ${BODY_BYTES_MAX} bytes`);
+    const body = await readJson(request);
+    if (typeof body !== 'string') return body;
     const parsed = parseSqlRequest(body);
     if (typeof parsed === 'string') return failure(400, 'invalid_argument', parsed);
     const store = this.options.stores[parsed.target];
@@ -140,6 +166,16 @@ function parseSqlRequest(body: string): SqlRequest | string {
   if (typeof query !== 'string' || query.trim() === '') return 'query must be a text';
   if (format !== 'json' && format !== 'arrow' && format !== 'csv') return 'format must be json, arrow or csv';
   return { target, query, format };
+}
+
+/** The body of a request, or the answer to one that is no JSON or too long. */
+async function readJson(request: IncomingMessage): Promise<string | Answer> {
+  // A page of another origin can send text/plain without asking; it cannot send JSON.
+  if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) {
+    return failure(415, 'unsupported_media_type', 'content-type must be application/json');
+  }
+  const body = await readBody(request);
+  return body ?? failure(413, 'payload_too_large', `a request has at most ${BODY_BYTES_MAX} bytes`);
 }
 
 async function readBody(request: IncomingMessage): Promise<string | undefined> {

@@ -1,4 +1,5 @@
 import type { RecordBatch } from 'apache-arrow';
+import type { RejectionCode } from './errors';
 import type { Lsn, TableName, WalId } from './ids';
 import type { TableSchema, Tier } from './table-schema';
 
@@ -21,6 +22,37 @@ export interface SinkWrite {
   readonly batch: RecordBatch;
   /** An earlier attempt of this identity may have taken effect: ask the store before writing (C5, P3). */
   readonly mayHaveRun: boolean;
+  /** Rows of `batch` that an earlier attempt parked: they are no part of the write. */
+  readonly refused: ReadonlySet<number>;
+  /**
+   * Parks rows that the store refuses for what they hold; resolves when they are durable as dead letters and in `refused`. A sink
+   * calls it before the write without these rows can take effect, so that every later attempt leaves out the same rows.
+   */
+  readonly onRefused: (rows: readonly RefusedRow[]) => Promise<void>;
+}
+
+/** One row that cannot be stored as it is. */
+export interface RefusedRow {
+  /** Position in the write's batch. */
+  readonly row: number;
+  /** `schema`: the row does not fit the schema; `insert`: the store refused it. */
+  readonly stage: 'schema' | 'insert';
+  /** SQLSTATE, ClickHouse code, or a `RejectionCode`. */
+  readonly code: string;
+  readonly column?: string;
+  readonly message: string;
+}
+
+/** A whole batch that does not fit the schema it is written with: each of its rows is refused. */
+export class UnfitBatchError extends RangeError {
+  constructor(
+    readonly code: RejectionCode,
+    readonly column: string,
+    message: string,
+  ) {
+    super(message);
+    this.name = 'UnfitBatchError';
+  }
 }
 
 /**
@@ -52,7 +84,10 @@ export interface Sink {
   start(): Promise<void>;
   /** Creates the table and its views if missing and adds missing columns; never removes or changes one. Repeatable. */
   ensureTable(schema: TableSchema): Promise<void>;
-  /** Delivers the write exactly once and resolves when the store has it for sure. Throws SinkError. */
+  /**
+   * Resolves when the store has every row that is not refused, once, and every other row is parked (`onRefused`). Throws SinkError;
+   * `content` is left for a refusal that cannot be laid on rows.
+   */
   write(write: SinkWrite): Promise<void>;
   /** Cheap check for /readyz and the breaker; throws when the store does not answer. */
   ping(): Promise<void>;

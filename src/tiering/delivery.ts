@@ -2,22 +2,28 @@
  * One sink's way through the WAL: gather entries, make the plan durable, write its parts, move the cursor.
  *
  * Guarantees: a part is first attempted after its plan is on disk, and repeated with the same rows and the same identity until the
- * sink says it has them; the cursor passes an entry only when all its parts are done; nothing is ever skipped. A store that is
- * down, refuses or is misconfigured holds the cursor: the WAL grows, clients are not affected.
+ * sink says it has them; the cursor passes an entry only when all its parts are done; nothing is ever skipped. A row that the
+ * store refuses for what it holds is parked as a dead letter, durable before the rest of its part takes effect, and left out of
+ * every later attempt. A store that is down, refuses or is misconfigured holds the cursor, and so do dead letters that are full:
+ * the WAL grows, clients are not affected.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { widenBatch } from '../columnar/widen';
+import type { DeadLetterParking } from '../core/dead-letter';
 import { type Lsn, lsn, type TableName } from '../core/ids';
-import { type Sink, SinkError } from '../core/sink';
+import { type RefusedRow, type Sink, SinkError, type WriteIdentity } from '../core/sink';
 import type { TableSchema, Tier } from '../core/table-schema';
 import type { DeliveryPlan, DeliveryState, DeliveryStateStore, PlanPart, Wal, WalEntry } from '../core/wal';
 import type { Logger, Telemetry } from '../telemetry';
 import { Backlog } from './backlog';
 import { batchOf, entriesWithin, matchesPlan, type PartRows, partsOf, planFor, rowsFor } from './plan';
+import { parkedRows } from './refused-rows';
 
 export interface DeliveryOptions {
   readonly wal: Wal;
   readonly sink: Sink;
   readonly states: DeliveryStateStore;
+  readonly deadLetters: DeadLetterParking;
   readonly schemaOf: (table: TableName) => TableSchema | undefined;
   /** Tables to create when the sink is there, before the first write. */
   readonly tables: () => readonly TableSchema[];
@@ -43,6 +49,8 @@ export interface DeliveryStatus {
 const BACKOFF_MS = { first: 100, max: 10_000 };
 /** Entries without rows for the tier move the cursor in memory; how often that is made durable. */
 const IDLE_SAVE_MS = 1_000;
+/** Rows that become durable as dead letters together. */
+const PARKED_AT_ONCE = 10_000;
 /** Parts of one plan written at the same time. */
 const PARTS_AT_ONCE = 2;
 
@@ -198,6 +206,7 @@ export class Delivery {
     return partsOf(entries, sink.tier, {
       partitioning: sink.partitioning,
       timeColumnOf: (table) => this.schema(table).timeColumn,
+      formOf: (batch, table) => widenBatch(batch, this.schema(table)),
     });
   }
 
@@ -236,13 +245,22 @@ export class Delivery {
     const { tier } = sink;
     const batch = batchOf(rows);
     const id = { walId: wal.walId, lsn: plan.fromLsn, lastLsn: plan.toLsn, table: part.table, partition: part.partition };
+    const refused = repeated ? await this.refusedRows(id) : new Set<number>();
+    const onRefused = async (found: readonly RefusedRow[]): Promise<void> => {
+      for (let at = 0; at < found.length; at += PARKED_AT_ONCE) {
+        const slice = found.slice(at, at + PARKED_AT_ONCE);
+        await this.options.deadLetters.park(parkedRows(tier, id, rows, batch, slice));
+        for (const { row } of slice) refused.add(row);
+        this.countRefused(part.table, slice);
+      }
+    };
     let mayHaveRun = repeated;
     await this.untilDone(`write ${part.table}`, async () => {
       const stop = telemetry.deliverySeconds.startTimer({ tier });
       try {
         const schema = this.schema(part.table);
         await sink.ensureTable(schema);
-        const attempt = { id, schema, batch, mayHaveRun };
+        const attempt = { id, schema, batch, mayHaveRun, refused, onRefused };
         mayHaveRun = true;
         await sink.write(attempt);
       } finally {
@@ -250,7 +268,24 @@ export class Delivery {
       }
     });
     part.done = true;
-    telemetry.deliveredRows.inc({ table: part.table, tier }, part.rows);
+    telemetry.deliveredRows.inc({ table: part.table, tier }, part.rows - refused.size);
+  }
+
+  /** What an earlier process parked of this write. */
+  private async refusedRows(id: WriteIdentity): Promise<Set<number>> {
+    const { deadLetters, sink } = this.options;
+    let refused = new Set<number>();
+    await this.untilDone('read dead letters', async () => {
+      refused = await deadLetters.refusedRows(sink.tier, id);
+    });
+    return refused;
+  }
+
+  private countRefused(table: TableName, found: readonly RefusedRow[]): void {
+    const { sink, telemetry, logger } = this.options;
+    for (const { code } of found) telemetry.deadLetters.inc({ table, tier: sink.tier, code });
+    const [{ code, column, message }] = found;
+    logger.warn({ table, tier: sink.tier, rows: found.length, code, column, reason: message }, 'rows became dead letters');
   }
 
   private advance(entries: readonly WalEntry[]): void {

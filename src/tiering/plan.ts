@@ -6,21 +6,29 @@ import type { RecordBatch } from 'apache-arrow';
 import { concatRows, type RowRuns, wholeBatch } from '../columnar/concat';
 import { decodeIpc, joinPieces } from '../columnar/ipc';
 import { runsByDay } from '../columnar/partition';
-import type { TableName } from '../core/ids';
+import type { Lsn, TableName } from '../core/ids';
 import type { Tier } from '../core/table-schema';
 import type { DeliveryPlan, WalEntry } from '../core/wal';
+
+/** Rows of one batch of one entry. */
+export interface PartPiece extends RowRuns {
+  readonly lsn: Lsn;
+  readonly schemaVersion: number;
+}
 
 /** Rows of one table and one partition, still in the batches they came in. */
 export interface PartRows {
   readonly table: TableName;
   readonly partition: string;
   readonly rows: number;
-  readonly pieces: readonly RowRuns[];
+  readonly pieces: readonly PartPiece[];
 }
 
 export interface PartitionRule {
   readonly partitioning: 'none' | 'day';
   readonly timeColumnOf: (table: TableName) => string;
+  /** The batch in the form of the schema in force: columns may have become wider since it was accepted. */
+  readonly formOf?: (batch: RecordBatch, table: TableName) => RecordBatch;
 }
 
 /** How many of the entries, from the first, fit into one plan: at least one. */
@@ -43,16 +51,17 @@ export function rowsFor(entry: WalEntry, tier: Tier): number {
 
 /** The rows of the entries that go to the tier, by table and partition, in order of first appearance. */
 export function partsOf(entries: readonly WalEntry[], tier: Tier, rule: PartitionRule): PartRows[] {
-  const parts = new Map<string, { table: TableName; partition: string; rows: number; pieces: RowRuns[] }>();
+  const parts = new Map<string, { table: TableName; partition: string; rows: number; pieces: PartPiece[] }>();
   for (const entry of entries) {
     for (const stored of entry.batches) {
       if (!stored.tiers.includes(tier)) continue;
-      const batch = decodeIpc(joinPieces(stored.ipc));
+      const accepted = decodeIpc(joinPieces(stored.ipc));
+      const batch = rule.formOf?.(accepted, stored.table) ?? accepted;
       for (const [partition, piece] of piecesOf(batch, stored.table, rule)) {
         const key = `${stored.table}/${partition}`;
         const part = parts.get(key) ?? { table: stored.table, partition, rows: 0, pieces: [] };
         part.rows += rowsIn(piece);
-        part.pieces.push(piece);
+        part.pieces.push({ ...piece, lsn: entry.lsn, schemaVersion: stored.schemaVersion });
         parts.set(key, part);
       }
     }
@@ -65,7 +74,7 @@ function piecesOf(batch: RecordBatch, table: TableName, rule: PartitionRule): [s
   return [...runsByDay(batch, rule.timeColumnOf(table))].map(([day, runs]) => [day, { batch, runs }]);
 }
 
-function rowsIn(piece: RowRuns): number {
+export function rowsIn(piece: RowRuns): number {
   let rows = 0;
   for (let i = 0; i < piece.runs.length; i += 2) rows += piece.runs[i + 1] - piece.runs[i];
   return rows;

@@ -14,6 +14,7 @@ import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { columnOf } from '../support/columns';
 import { HTTP_FAULTS, type HttpFault, HttpFaultProxy } from '../support/http-fault-proxy';
 import { logBatch } from '../support/log-batches';
+import { NOTHING_REFUSED } from '../support/refusals';
 
 // Every insert is synced to disk several times: a slow disk needs more than the usual time.
 jest.setTimeout(120_000);
@@ -34,6 +35,7 @@ const write = (at: Lsn, mayHaveRun: boolean, schema: TableSchema = LOGS_EVENTS):
   schema,
   batch: BATCH,
   mayHaveRun,
+  ...NOTHING_REFUSED,
 });
 
 /** Rows of an insert, as text. */

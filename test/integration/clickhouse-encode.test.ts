@@ -9,6 +9,7 @@ import { ClickHouseSink } from '../../src/sinks/clickhouse/sink';
 import { silentLogger } from '../../src/telemetry';
 import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { COLUMN_VALUES, type ColumnForm, type ColumnValue, columnOf } from '../support/columns';
+import { NOTHING_REFUSED } from '../support/refusals';
 
 jest.setTimeout(120_000);
 
@@ -118,7 +119,7 @@ async function roundTrip(schema: TableSchema, { columns, rows }: Content): Promi
     { name: schema.timeColumn, data: columnOf('timestamp', times, 'plain') },
   ]);
   const id = { walId: WAL_ID, lsn: at, lastLsn: at, table: schema.table, partition: DAY };
-  await sink.write({ id, schema, batch, mayHaveRun: false });
+  await sink.write({ id, schema, batch, mayHaveRun: false, ...NOTHING_REFUSED });
   const sql = schema.columns.map(({ name, type }, i) => `${SHOWN[type].sql(`\`${name}\``)} AS c${i}`).join(', ');
   const found = await clickhouse.rows(
     `SELECT ${sql}, hex(_batch_hi), toString(_batch_lo) FROM ${schema.table} WHERE _batch_lo = ${at} ORDER BY \`${schema.timeColumn}\``,
@@ -175,6 +176,7 @@ describe('rows in ClickHouse', () => {
       schema: wide,
       batch: recordBatch(['at', ...names].map((name) => ({ name, data }))),
       mayHaveRun: false,
+      ...NOTHING_REFUSED,
     });
     const shownTimes = `toString(toUnixTimestamp64Nano(${names[0]})), toString(toUnixTimestamp64Nano(${names.at(-1)}))`;
     expect(await clickhouse.rows(`SELECT ${shownTimes} FROM wide`)).toEqual([[String(DAY_NS), String(DAY_NS)]]);
@@ -189,8 +191,8 @@ describe('rows in ClickHouse', () => {
     const at = lsn(++written);
     const id = { walId: WAL_ID, lsn: at, lastLsn: at, table: everyType.table, partition };
     const batch = recordBatch([{ name: 'at', data: columnOf('timestamp', [time], 'plain') }]);
-    await sink.write({ id, schema: everyType, batch, mayHaveRun: true });
-    await sink.write({ id, schema: everyType, batch, mayHaveRun: true });
+    await sink.write({ id, schema: everyType, batch, mayHaveRun: true, ...NOTHING_REFUSED });
+    await sink.write({ id, schema: everyType, batch, mayHaveRun: true, ...NOTHING_REFUSED });
     expect(await clickhouse.rows(`SELECT toString(toUnixTimestamp64Nano(at)) FROM every_type WHERE _batch_lo = ${at}`)).toEqual([
       [String(time)],
     ]);

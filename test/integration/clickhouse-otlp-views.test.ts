@@ -9,6 +9,7 @@ import { ClickHouseSink } from '../../src/sinks/clickhouse/sink';
 import { silentLogger } from '../../src/telemetry';
 import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { encodeRequest } from '../support/otlp-requests';
+import { NOTHING_REFUSED } from '../support/refusals';
 
 jest.setTimeout(60_000);
 
@@ -54,7 +55,7 @@ async function write({ batches, rejections }: DecodedRequest): Promise<void> {
     const schema = BUILTIN_TABLES.find((known) => known.table === table)!;
     const at = lsn(++written);
     const id = { walId: 'e'.repeat(32) as WalId, lsn: at, lastLsn: at, table, partition: '20260102' };
-    await sink.write({ id, schema, batch, mayHaveRun: false });
+    await sink.write({ id, schema, batch, mayHaveRun: false, ...NOTHING_REFUSED });
   }
 }
 

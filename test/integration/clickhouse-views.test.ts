@@ -14,6 +14,7 @@ import { ClickHouseSink } from '../../src/sinks/clickhouse/sink';
 import { silentLogger } from '../../src/telemetry';
 import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { type ColumnValue, columnOf } from '../support/columns';
+import { NOTHING_REFUSED } from '../support/refusals';
 
 jest.setTimeout(60_000);
 
@@ -63,7 +64,7 @@ async function write(schema: TableSchema, rows: readonly Readonly<Record<string,
       }),
   );
   const id = { walId: 'c'.repeat(32) as WalId, lsn: at, lastLsn: at, table: schema.table, partition: '20260102' };
-  await sink.write({ id, schema, batch, mayHaveRun: false });
+  await sink.write({ id, schema, batch, mayHaveRun: false, ...NOTHING_REFUSED });
 }
 
 const EXPORTER = {

@@ -36,6 +36,7 @@ beforeAll(async () => {
     cold: new ClickHouseSql(clickhouse.url, LIMITS),
   };
   admin = new AdminServer({
+    deadLetters: undefined,
     host: '127.0.0.1',
     port: 0,
     telemetry: new Telemetry(),

@@ -7,6 +7,9 @@ export interface Fault {
   readonly failure: SinkFailure;
 }
 
+/** Ids that the store refuses for what they are, as a CHECK constraint would. */
+export type Refuses = (id: number) => boolean;
+
 /** A store in memory behind the Sink contract, exact by identity as the real ones are, with faults on demand. */
 export class MemorySink implements Sink {
   /** Values of column `id`, by identity of the insert. */
@@ -19,6 +22,7 @@ export class MemorySink implements Sink {
     readonly tier: Tier,
     readonly partitioning: 'none' | 'day',
     private readonly nextFault: () => Fault | undefined = () => undefined,
+    public refuses: Refuses = () => false,
   ) {}
 
   async start(): Promise<void> {
@@ -34,7 +38,14 @@ export class MemorySink implements Sink {
     this.writes.push(write);
     const { walId, lsn, table, partition } = write.id;
     const key = [walId, lsn, table, partition].join('/');
-    const ids = [...(write.batch.getChild('id') ?? [])] as number[];
+    const all = [...(write.batch.getChild('id') ?? [])] as number[];
+    const found = all.flatMap((id, row) =>
+      this.refuses(id) && !write.refused.has(row) && !this.inserts.has(key)
+        ? [{ row, stage: 'insert' as const, code: '23514', column: 'id', message: `id ${id} is refused` }]
+        : [],
+    );
+    if (found.length > 0) await write.onRefused(found);
+    const ids = all.filter((_, row) => !write.refused.has(row));
     const fault = this.nextFault();
     const earlier = this.inserts.get(key);
     if (earlier !== undefined) {

@@ -6,6 +6,7 @@ import type { Lsn, WalId } from '../../src/core/ids';
 import type { SinkWrite } from '../../src/core/sink';
 import type { TableSchema } from '../../src/core/table-schema';
 import { attributes, dictionary, timestamps, utf8 } from './log-batches';
+import { NOTHING_REFUSED } from './refusals';
 
 /** Rows of metrics_events at the given times; `value` counts the rows. */
 export function metricBatch(timesNs: readonly bigint[]): RecordBatch {
@@ -50,5 +51,6 @@ export function writeOf(walId: string, lsn: number, batch: RecordBatch, schema: 
     schema,
     batch,
     mayHaveRun: false,
+    ...NOTHING_REFUSED,
   };
 }

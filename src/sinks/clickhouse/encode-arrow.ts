@@ -13,13 +13,13 @@
 import { type Data, DataType, Int32, makeData, Uint64 } from 'apache-arrow';
 import { arrowType, typeText } from '../../columnar/arrow-type';
 import { mapData } from '../../columnar/attributes';
-import { dictionaryData } from '../../columnar/nested-builders';
 import { concatRows, expandDictionary, internAll } from '../../columnar/concat';
 import { Interner } from '../../columnar/interner';
 import { encodeIpc } from '../../columnar/ipc';
+import { dictionaryData } from '../../columnar/nested-builders';
 import { dictionaryValues, positionOf, viewColumn } from '../../columnar/read';
 import { columnData, recordBatch } from '../../columnar/record-batch';
-import type { SinkWrite } from '../../core/sink';
+import { type SinkWrite, UnfitBatchError } from '../../core/sink';
 import type { ColumnSchema } from '../../core/table-schema';
 import { batchKey } from './batch-key';
 import { BATCH_HI, BATCH_LO } from './ddl';
@@ -35,7 +35,8 @@ export interface EncodedWrite {
 }
 
 /**
- * Throws RangeError when the batch does not fit the schema (unknown column, other type, no time column) or is too large.
+ * Throws UnfitBatchError when the batch does not fit the schema (unknown column, other type, no time column), RangeError when it is
+ * too large.
  * The rows must lie in one partition.
  */
 export function encodeArrow(write: Pick<SinkWrite, 'id' | 'schema' | 'batch'>): EncodedWrite {
@@ -43,11 +44,15 @@ export function encodeArrow(write: Pick<SinkWrite, 'id' | 'schema' | 'batch'>): 
   const byName = new Map(schema.columns.map((column) => [column.name, column]));
   const columns = batch.schema.fields.map(({ name }, i) => {
     const column = byName.get(name);
-    if (column === undefined) throw new RangeError(`column ${name} is not in version ${schema.version} of ${schema.table}`);
+    if (column === undefined) {
+      throw new UnfitBatchError('unknown_column', name, `column ${name} is not in version ${schema.version} of ${schema.table}`);
+    }
     return { name, data: encodeColumn(column, batch.data.children[i]) };
   });
   const time = columnData(batch, schema.timeColumn);
-  if (time === undefined || time.nullCount > 0) throw new RangeError(`every row needs a value in ${schema.timeColumn}`);
+  if (time === undefined || time.nullCount > 0) {
+    throw new UnfitBatchError('missing_column', schema.timeColumn, `every row needs a value in ${schema.timeColumn}`);
+  }
   const key = batchKey(write.id);
   columns.push(
     { name: BATCH_HI, data: constant(key.hi, batch.numRows) },
@@ -61,7 +66,9 @@ const constant = (value: bigint, length: number): Data =>
 
 function encodeColumn(column: ColumnSchema, data: Data): Data {
   const type = DataType.isDictionary(data.type) ? data.type.dictionary : data.type;
-  if (!fits(column, type)) throw new RangeError(`column ${column.name} holds ${type}, expected ${column.type}`);
+  if (!fits(column, type)) {
+    throw new UnfitBatchError('type_mismatch', column.name, `column ${column.name} holds ${type}, expected ${column.type}`);
+  }
   if (column.type === 'attributes') return encodeAttributes(data);
   if (!DataType.isDictionary(data.type)) return DataType.isList(data.type) ? emptyForNull(data) : data;
   if (DataType.isUtf8(type)) return uniqueDictionary(data);

@@ -1,14 +1,31 @@
 /** The cold tier: ClickHouse behind the Sink interface. Exactly-once by durability rules C1 to C5 and C7, see recipe.ts. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Sink, SinkError, type SinkWrite } from '../../core/sink';
+import { storeForm } from '../../core/column-name';
+import type { TableName } from '../../core/ids';
+import type { StoreTables } from '../../core/schema-registry';
+import { type Sink, SinkError, type SinkWrite, UnfitBatchError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
 import type { Logger } from '../../telemetry';
+import { acceptedRows, isolate } from '../isolate';
+import { storeWrite } from '../store-form';
 import { attemptToken, batchKey, tokenPrefix } from './batch-key';
 import { Connection } from './connection';
-import { BATCH_HI, BATCH_LO, createDatabase, type DdlOptions, partitionExpression } from './ddl';
+import {
+  alterTable,
+  BATCH_HI,
+  BATCH_LO,
+  columnType,
+  createDatabase,
+  createTable,
+  type DdlOptions,
+  partitionExpression,
+  type StoredTable,
+  storedForm,
+} from './ddl';
 import { type EncodedWrite, encodeArrow } from './encode-arrow';
 import { StoreError, toSinkError } from './errors';
 import { type Location, parseLocation } from './location';
+import { Probe, rowsOf } from './probe';
 import { type BatchStore, type DeadTokens, deliverOnce } from './recipe';
 import { insertSettings, parseVersion, type ServerVersion } from './server';
 import { identifier, literal, qualified } from './sql';
@@ -31,7 +48,7 @@ const CONNECTIONS_MAX = 10;
 /** Pauses between looks at the running queries, doubled each time. */
 const SETTLE_PAUSE_MS = { first: 20, max: 500 };
 
-export class ClickHouseSink implements Sink {
+export class ClickHouseSink implements Sink, StoreTables {
   /** By batch, for those not delivered yet: as many as delivery has parts under way. */
   private readonly deadTokens = new Map<string, DeadTokens>();
   readonly tier = 'cold';
@@ -78,28 +95,81 @@ export class ClickHouseSink implements Sink {
   }
 
   async ensureTable(schema: TableSchema): Promise<void> {
-    await attempt(() => this.tables.ensure(schema));
+    await attempt(() => this.tables.ensure(storeForm(schema)));
   }
 
-  async write(write: SinkWrite): Promise<void> {
-    const { numRows } = write.batch;
-    if (numRows === 0) return;
+  columnsOf(schema: TableSchema): ReadonlyMap<string, string> {
+    const stored = storeForm(schema);
+    return new Map(stored.columns.map((column) => [column.name, columnType(column, stored.timeColumn)]));
+  }
+
+  explain(schema: TableSchema, before: TableSchema | undefined): readonly string[] {
+    const stored = storeForm(schema);
+    if (before === undefined) return [createTable(stored, this.ddl)];
+    return alterTable(stored, storedForm(storeForm(before), this.ddl), this.ddl);
+  }
+
+  async describe(table: TableName): Promise<ReadonlyMap<string, string> | undefined> {
+    let stored: StoredTable | undefined;
+    await attempt(async () => {
+      stored = await this.tables.describe(table);
+    });
+    return stored === undefined ? undefined : new Map(stored.columns);
+  }
+
+  async write(asked: SinkWrite): Promise<void> {
+    const write = storeWrite(asked, asked.schema);
     await attempt(async () => {
       if (this.version === undefined) await this.start();
       await this.tables.ensure(write.schema);
-      const key = tokenPrefix(write.id);
-      const dead = this.deadTokens.get(key) ?? { count: 0 };
-      this.deadTokens.set(key, dead);
-      await deliverOnce(this.batchStore(write, this.version!), { rows: numRows, mayHaveRun: write.mayHaveRun, dead });
-      this.deadTokens.delete(key);
+      try {
+        await this.deliver(write, write.mayHaveRun);
+      } catch (error) {
+        // Recipe.ts has seen that nothing of the batch is stored: what it holds may still be decided.
+        if (!isContent(error)) throw error;
+        this.options.logger.warn(
+          { err: error, table: write.id.table },
+          'clickhouse refuses a batch, looking for the rows at fault',
+        );
+        if ((await this.refuseRows(write, error)) === 0) throw error;
+        await this.deliver(write, true);
+      }
     });
   }
 
-  private batchStore(write: SinkWrite, version: ServerVersion): BatchStore {
+  /** Delivers the rows that are not refused. */
+  private async deliver(write: SinkWrite, mayHaveRun: boolean): Promise<void> {
+    const rows = acceptedRows(write.batch.numRows, write.refused);
+    if (rows.length === 0) return;
+    const key = tokenPrefix(write.id);
+    const dead = this.deadTokens.get(key) ?? { count: 0 };
+    this.deadTokens.set(key, dead);
+    await deliverOnce(this.batchStore(write, rows, this.version!), { rows: rows.length, mayHaveRun, dead });
+    this.deadTokens.delete(key);
+  }
+
+  /** Parks the rows that cannot be stored; resolves with their number. */
+  private async refuseRows(write: SinkWrite, error: unknown): Promise<number> {
+    const rows = acceptedRows(write.batch.numRows, write.refused);
+    if (error instanceof UnfitBatchError) {
+      const { code, column, message } = error;
+      await write.onRefused(Array.from(rows, (row) => ({ row, stage: 'schema' as const, code, column, message })));
+      return rows.length;
+    }
+    const probe = new Probe(this.connection, this.location.database, write, this.insertTimeoutMs);
+    try {
+      await probe.create();
+      return await isolate({ rows, attempt: (part) => probe.attempt(part), onRefused: write.onRefused });
+    } finally {
+      await probe.drop().catch((problem: unknown) => this.options.logger.warn({ err: problem }, 'cannot drop a probe table'));
+    }
+  }
+
+  private batchStore(write: SinkWrite, rows: Int32Array, version: ServerVersion): BatchStore {
     let encoded: EncodedWrite | undefined;
     return {
       insert: async (number) => {
-        encoded ??= encode(write);
+        encoded ??= encodeArrow({ ...write, batch: rowsOf(write.batch, rows) });
         const token = attemptToken(write.id, number);
         const columns = encoded.columns.map(identifier).join(', ');
         const table = qualified(this.location.database, write.id.table);
@@ -159,14 +229,9 @@ export class ClickHouseSink implements Sink {
   }
 }
 
-function encode(write: SinkWrite): EncodedWrite {
-  try {
-    return encodeArrow(write);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new SinkError('content', error.message, { cause: error });
-  }
-}
+/** A refusal for what the rows hold. A batch that is too large for its encoding (RangeError) is one whose parts may not be. */
+const isContent = (error: unknown): boolean =>
+  error instanceof RangeError || (error instanceof StoreError && error.kind === 'content');
 
 function supported(version: string): ServerVersion {
   try {
@@ -180,6 +245,7 @@ async function attempt(action: () => Promise<void>): Promise<void> {
   try {
     await action();
   } catch (error) {
+    if (error instanceof RangeError) throw new SinkError('content', error.message, { cause: error });
     throw toSinkError(error);
   }
 }

@@ -12,6 +12,7 @@ import { type Data, DataType, type Int, type RecordBatch, type Timestamp } from 
 import { arrowType } from '../../columnar/arrow-type';
 import { type ColumnView, halvesOf, positionOf, viewColumn } from '../../columnar/read';
 import { columnData } from '../../columnar/record-batch';
+import { UnfitBatchError } from '../../core/sink';
 import type { ColumnType, TableSchema } from '../../core/table-schema';
 import { attributesWriter, bytesWriter, cachedWriter, type FieldWriter, jsonWriter, textWriter } from './copy-json';
 import { byteSource, CopyOutput } from './copy-output';
@@ -36,7 +37,7 @@ export class CopyEncoder {
   private readonly encoders: readonly CopyColumn[];
   private readonly rows: number;
 
-  /** Throws RangeError when a column has not the Arrow type that the schema asks for. */
+  /** Throws UnfitBatchError when a column has not the Arrow type that the schema asks for. */
   constructor(
     schema: TableSchema,
     batch: RecordBatch,
@@ -67,17 +68,19 @@ export class CopyEncoder {
     return this.out.sanitizedValues;
   }
 
-  /** The whole stream, in pieces that belong to the caller. To be used once. */
-  *chunks(): Generator<Uint8Array> {
-    const { out, encoders, rows } = this;
+  /** A whole stream of these rows (default: all), in pieces that belong to the caller. One stream at a time. */
+  *chunks(rows?: Int32Array): Generator<Uint8Array> {
+    const { out, encoders } = this;
+    const count = rows?.length ?? this.rows;
     const fields = encoders.length;
     let at = out.putBytes(HEADER, 0, HEADER.bytes.length, 0);
-    for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < count; i++) {
+      const row = rows === undefined ? i : rows[i];
       out.reserve(at, 0);
       out.view.setInt16(at, fields);
       at += 2;
-      for (let i = 0; i < fields; i++) {
-        const { view, write } = encoders[i];
+      for (let field = 0; field < fields; field++) {
+        const { view, write } = encoders[field];
         const position = positionOf(view, row);
         if (position >= 0) {
           at = write(position, at);
@@ -259,5 +262,7 @@ function checkType(name: string, type: ColumnType, data: Data): void {
     const [item] = data.children;
     fits &&= item !== undefined && sameKind(plainType(item.type), expected.children[0]?.type as DataType);
   }
-  if (!fits) throw new RangeError(`column ${name} is ${typeName(data.type)}, expected ${typeName(expected)}`);
+  if (!fits) {
+    throw new UnfitBatchError('type_mismatch', name, `column ${name} is ${typeName(data.type)}, expected ${typeName(expected)}`);
+  }
 }

@@ -1,21 +1,23 @@
 /**
  * The hot tier. A write is one transaction: first the row of the batch in `_ingest_batches`, then the rows by binary COPY, then
  * COMMIT (durability rules P1 to P4). Whatever happens to a connection, the batch row and the data are there together or not at
- * all, so that repeating a write of unknown outcome is always right: it finds the batch row, or does the work.
+ * all, so that repeating a write of unknown outcome is always right: it finds the batch row, or does the work. See deliver.ts.
  */
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient } from 'pg';
-import * as copyStreams from 'pg-copy-streams';
+import type { TableName } from '../../core/ids';
 import { type Sink, SinkError, type SinkWrite } from '../../core/sink';
+import { covers, schemaOfRow, type StoredSchema } from '../../core/merge-schema';
+import type { SharedRegistry, StoreTables } from '../../core/schema-registry';
 import type { TableSchema, Tier } from '../../core/table-schema';
 import type { Logger, Telemetry } from '../../telemetry';
+import { storeWrite } from '../store-form';
 import { closePool, createPool, inTransaction, withConnection } from './connection';
-import { quoteIdentifier } from './ddl';
-import { CopyEncoder } from './encode-copy';
-import { addPartitions, createBase, createOrEvolve, lockDdl, type Store, type TableState } from './ensure-table';
+import { deliver } from './deliver';
+import { addPartitions, columnsOf, createBase, createOrEvolve, lockDdl, type Store, type TableState } from './ensure-table';
 import { isSchemaChange, retryError, sinkError, sqlStateOf } from './errors';
+import { columnsOfSchema, explainTable } from './explain';
 import { daysAhead, daysOf, isCovered, missingDays } from './partitions';
+import { SELECT_REGISTRY } from './registry-rows';
 
 export interface PostgresSinkOptions {
   /** `postgresql://user:password@host:port/database?sslmode=...` */
@@ -28,6 +30,8 @@ export interface PostgresSinkOptions {
   readonly statementTimeoutMs?: number;
   /** Wall clock, for the partitions made ahead of time. */
   readonly now?: () => number;
+  /** Told what has come of merging a schema with the shared registry. */
+  readonly onSchema?: (schema: TableSchema) => Promise<unknown>;
 }
 
 const WRITES_MAX = 4;
@@ -35,22 +39,10 @@ const STATEMENT_TIMEOUT_MS = 300_000;
 const CONTROL_CONNECTIONS_MAX = 2;
 const STOP_GRACE_MS = 10_000;
 const SERVER_VERSION_MIN = 150_000;
-/** Bytes that wait between our encoder and the socket. */
-const COPY_BUFFER_BYTES = 1024 * 1024;
-
-/** A stronger setting of the server stays: `on` would weaken `remote_apply`. */
-const BEGIN = `BEGIN; SELECT set_config('synchronous_commit',
-  CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)`;
-
-const CLAIM = `INSERT INTO _ingest_batches (wal_id, lsn, last_lsn, table_name, rows) VALUES ($1, $2, $3, $4, $5)
-  ON CONFLICT DO NOTHING`;
-
-const CLAIMED = 'SELECT last_lsn FROM _ingest_batches WHERE wal_id = $1 AND lsn = $2 AND table_name = $3';
-
 /** Errors of making a partition after which the rows can go to the DEFAULT one: lock timeout, deadlock, cancelled. */
 const PARTITION_CAN_WAIT = new Set(['55P03', '40P01', '57014']);
 
-export class PostgresSink implements Sink {
+export class PostgresSink implements Sink, StoreTables, SharedRegistry {
   readonly tier: Tier = 'hot';
   readonly partitioning = 'none';
   private readonly writes: Pool;
@@ -86,15 +78,57 @@ export class PostgresSink implements Sink {
     await this.tableState(schema);
   }
 
-  async write(write: SinkWrite): Promise<void> {
-    const { schema } = write;
+  async write(asked: SinkWrite): Promise<void> {
+    const { schema } = asked;
     const state = await this.tableState(schema);
+    const write = storeWrite(asked, state.schema);
+    const { fingerprint } = state;
     if (state.kind === 'partitioned') await this.ensurePartitions(state, write);
     try {
-      await withConnection(this.writes, this.statementTimeoutMs, (client) => this.deliver(client, write));
+      await this.attempt(write, { isolating: false, fingerprint });
     } catch (error) {
-      if (isSchemaChange(error)) this.tables.delete(schema.table);
-      throw sinkError(error, `writing to ${schema.table}`);
+      if (!(error instanceof SinkError && error.failure === 'content')) throw error;
+      this.options.logger.warn({ err: error, table: schema.table }, 'postgresql refuses a batch, looking for the rows at fault');
+      await this.attempt(write, { isolating: true, fingerprint });
+    }
+  }
+
+  columnsOf(schema: TableSchema): ReadonlyMap<string, string> {
+    return columnsOfSchema(schema);
+  }
+
+  explain(schema: TableSchema, before: TableSchema | undefined): readonly string[] {
+    return explainTable(schema, before, this.store?.timescale ?? false);
+  }
+
+  async describe(table: TableName): Promise<ReadonlyMap<string, string> | undefined> {
+    try {
+      const columns = await withConnection(this.control, this.statementTimeoutMs, (client) => columnsOf(client, table));
+      return columns.size === 0 ? undefined : columns;
+    } catch (error) {
+      throw retryError(error, `reading the columns of ${table}`);
+    }
+  }
+
+  async schemas(): Promise<readonly TableSchema[]> {
+    try {
+      const { rows } = await this.control.query<StoredSchema>(SELECT_REGISTRY);
+      return rows.flatMap((row) => schemaOfRow(row) ?? []);
+    } catch (error) {
+      throw retryError(error, 'reading the table registry');
+    }
+  }
+
+  private async attempt(write: SinkWrite, how: { isolating: boolean; fingerprint: string }): Promise<void> {
+    const { table } = write.schema;
+    try {
+      const work = (client: PoolClient): Promise<number> => deliver(client, write, how);
+      const sanitized = await withConnection(this.writes, this.statementTimeoutMs, work);
+      if (sanitized > 0) this.options.telemetry.sanitizedValues.inc({ tier: this.tier, reason: 'nul' }, sanitized);
+    } catch (error) {
+      if (isSchemaChange(error)) this.tables.delete(table);
+      if (error instanceof RangeError) throw new SinkError('content', `writing to ${table}: ${error.message}`, { cause: error });
+      throw sinkError(error, `writing to ${table}`);
     }
   }
 
@@ -131,17 +165,29 @@ export class PostgresSink implements Sink {
 
   private async tableState(schema: TableSchema): Promise<TableState> {
     const known = this.tables.get(schema.table);
-    if (known !== undefined && known.version >= schema.version) return known;
+    if (known !== undefined && covers(known.schema, schema)) return known;
     return this.change(schema, async () => {
       const meanwhile = this.tables.get(schema.table);
-      if (meanwhile !== undefined && meanwhile.version >= schema.version) return meanwhile;
+      if (meanwhile !== undefined && covers(meanwhile.schema, schema)) return meanwhile;
       const { store } = this;
       if (store === undefined) throw new SinkError('retry', 'the postgresql sink has not started');
       const state = await inTransaction(this.control, this.statementTimeoutMs, (client) =>
         createOrEvolve(client, schema, store, this.now()),
       );
       this.tables.set(schema.table, state);
+      for (const { column, oldName } of state.leftBehind) {
+        const text = 'a large table has a new column for what the old one cannot hold; earlier rows stand in the old one';
+        this.options.logger.warn({ table: schema.table, column: column.name, oldColumn: oldName }, text);
+      }
+      await this.tell(state.schema);
       return state;
+    });
+  }
+
+  /** The rows are safe without it: the state of the table is kept here. */
+  private async tell(schema: TableSchema): Promise<void> {
+    await this.options.onSchema?.(schema).catch((error: unknown) => {
+      this.options.logger.warn({ err: error, table: schema.table }, 'cannot take over the shared schema of a table');
     });
   }
 
@@ -183,54 +229,4 @@ export class PostgresSink implements Sink {
       }
     });
   }
-
-  private async deliver(client: PoolClient, write: SinkWrite): Promise<void> {
-    const { walId, lsn, lastLsn, table } = write.id;
-    const rows = write.batch.numRows;
-    await client.query(BEGIN);
-    // Waits for another transaction with the same identity to end: a connection we have lost may still hold one.
-    const claim = await client.query(CLAIM, [walId, lsn, lastLsn, table, rows]);
-    if (claim.rowCount === 0) {
-      await this.checkClaimed(client, write);
-      await client.query('ROLLBACK');
-      return;
-    }
-    const encoder = encoderOf(write);
-    const copied = await copy(client, table, encoder);
-    if (copied !== rows) {
-      await client.query('ROLLBACK');
-      throw new SinkError('broken', `postgresql stored ${copied} of ${rows} rows of ${table}: does a trigger or rule drop rows?`);
-    }
-    const { command } = await client.query('COMMIT');
-    if (command !== 'COMMIT') throw new SinkError('retry', `postgresql answered ${command} to COMMIT`);
-    const { sanitizedValues } = encoder;
-    if (sanitizedValues > 0) this.options.telemetry.sanitizedValues.inc({ tier: this.tier, reason: 'nul' }, sanitizedValues);
-  }
-
-  /** The same first entry with another last one is another batch under a used identity: its rows would be taken for delivered. */
-  private async checkClaimed(client: PoolClient, { id }: SinkWrite): Promise<void> {
-    const { rows } = await client.query<{ last_lsn: string }>(CLAIMED, [id.walId, id.lsn, id.table]);
-    const found = rows[0]?.last_lsn;
-    if (found === String(id.lastLsn)) return;
-    await client.query('ROLLBACK');
-    const text = `entries ${id.lsn} to ${id.lastLsn} of ${id.table} stand as ${id.lsn} to ${found} in _ingest_batches`;
-    throw new SinkError('broken', text);
-  }
-}
-
-/** Errors of the encoder are ours, not the rows': the batch is not what its schema says. */
-function encoderOf({ schema, batch }: SinkWrite): CopyEncoder {
-  try {
-    return new CopyEncoder(schema, batch);
-  } catch (error) {
-    throw new SinkError('broken', `cannot encode rows of ${schema.table}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-async function copy(client: PoolClient, table: string, encoder: CopyEncoder): Promise<number> {
-  const columns = encoder.columns.map(quoteIdentifier).join(', ');
-  const sql = `COPY ${quoteIdentifier(table)} (${columns}) FROM STDIN (FORMAT binary)`;
-  const stream = client.query(copyStreams.from(sql, { highWaterMark: COPY_BUFFER_BYTES }));
-  await pipeline(Readable.from(encoder.chunks(), { objectMode: true, highWaterMark: 1 }), stream);
-  return stream.rowCount;
 }

@@ -5,6 +5,7 @@ import * as fc from 'fast-check';
 import { NumberBuilder, timestampBuilder } from '../../../src/columnar/builders';
 import { encodeIpc } from '../../../src/columnar/ipc';
 import { recordBatch } from '../../../src/columnar/record-batch';
+import type { DeadLetterParking } from '../../../src/core/dead-letter';
 import type { TableName } from '../../../src/core/ids';
 import type { TableSchema, Tier } from '../../../src/core/table-schema';
 import type { WalBatch } from '../../../src/core/wal';
@@ -13,6 +14,7 @@ import { Delivery } from '../../../src/tiering/delivery';
 import { FileDeliveryStateStore } from '../../../src/wal/delivery-state';
 import { FileStorage } from '../../../src/wal/file-storage';
 import { FileWal } from '../../../src/wal/file-wal';
+import { MemoryParking } from '../../support/memory-parking';
 import { type Fault, MemorySink } from '../../support/memory-sink';
 
 const SCHEMA: TableSchema = {
@@ -59,10 +61,15 @@ function batchOf(ids: readonly number[], tiers: Tier[] = ['hot', 'cold']): WalBa
   return { table: SCHEMA.table, schemaVersion: 1, tiers, rows: ids.length, ipc: [encodeIpc(batch)] };
 }
 
-function deliver(wal: FileWal, sink: MemorySink, bounds: { rowsMax?: number; intervalMs?: number } = {}): Delivery {
+function deliver(
+  wal: FileWal,
+  sink: MemorySink,
+  bounds: { rowsMax?: number; intervalMs?: number; deadLetters?: DeadLetterParking } = {},
+): Delivery {
   return new Delivery({
     wal,
     sink,
+    deadLetters: bounds.deadLetters ?? new MemoryParking(),
     states: new FileDeliveryStateStore({ directory, storage: new FileStorage(), walId: wal.walId }),
     schemaOf: () => SCHEMA,
     tables: () => [SCHEMA],
@@ -183,5 +190,75 @@ test('small requests are gathered into one insert', async () => {
   expect(sink.inserts.size).toBeLessThanOrEqual(2);
   expect(sink.ids).toEqual(range(0, 20));
   await delivery.stop(1_000);
+  await wal.close();
+});
+
+const refusesSevens = (id: number): boolean => id % 7 === 0;
+
+test.each<['none' | 'day', Tier]>([
+  ['none', 'hot'],
+  ['day', 'cold'],
+])('refused rows are parked with the entry that brought them, the others delivered once (partitioning %s)', async (by, tier) => {
+  const wal = await openWal();
+  const parking = new MemoryParking();
+  let faults = 6;
+  const sink = new MemorySink(
+    tier,
+    by,
+    () => (faults-- > 0 ? { effect: faults % 2 === 0, failure: 'retry' } : undefined),
+    refusesSevens,
+  );
+  const delivery = deliver(wal, sink, { deadLetters: parking });
+  await delivery.start();
+  for (let i = 0; i < 10; i++) await append(wal, delivery, batchOf(range(i * 5, 5)));
+  await delivery.delivered(wal.stats().durableLsn, AbortSignal.timeout(20_000));
+  expect(sink.ids).toEqual(range(0, 50).filter((id) => !refusesSevens(id)));
+  const letters = parking.parked.flatMap(({ rows, batch }) =>
+    rows.map((row, i) => ({ id: batch.getChild('id')!.get(i) as number, lsn: row.lsn, stage: row.stage, column: row.column })),
+  );
+  expect(letters.sort((a, b) => a.id - b.id)).toEqual(
+    range(0, 50)
+      .filter(refusesSevens)
+      .map((id) => ({ id, lsn: Math.floor(id / 5) + 1, stage: `${tier}_insert`, column: 'id' })),
+  );
+  expect(delivery.status()).toMatchObject({ rows: 0, bytes: 0, up: true });
+  await delivery.stop(1_000);
+  await wal.close();
+});
+
+test('dead letters without room hold the sink and lose nothing', async () => {
+  const wal = await openWal();
+  const parking = new MemoryParking();
+  parking.full = true;
+  const sink = new MemorySink('hot', 'none', undefined, refusesSevens);
+  const delivery = deliver(wal, sink, { deadLetters: parking });
+  await delivery.start();
+  await append(wal, delivery, batchOf(range(0, 10)));
+  while (delivery.status().up) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(sink.ids).toEqual([]);
+  expect(delivery.status()).toMatchObject({ rows: 10, lastError: 'the dead letters are full' });
+  parking.full = false;
+  await delivery.delivered(wal.stats().durableLsn, AbortSignal.timeout(20_000));
+  expect(sink.ids).toEqual([1, 2, 3, 4, 5, 6, 8, 9]);
+  await delivery.stop(1_000);
+  await wal.close();
+});
+
+test('after a stop between parking and the insert the same rows are left out, although the store would take them now', async () => {
+  const wal = await openWal();
+  const parking = new MemoryParking();
+  const stuck = new MemorySink('cold', 'day', () => ({ effect: false, failure: 'retry' }), refusesSevens);
+  const first = deliver(wal, stuck, { deadLetters: parking });
+  await first.start();
+  await append(wal, first, batchOf(range(0, 10)));
+  while (parking.parked.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await first.stop(1);
+  const sink = new MemorySink('cold', 'day');
+  const second = deliver(wal, sink, { deadLetters: parking });
+  await second.start();
+  await second.delivered(wal.stats().durableLsn, AbortSignal.timeout(20_000));
+  expect(sink.ids).toEqual([1, 2, 3, 4, 5, 6, 8, 9]);
+  expect(parking.parked.flatMap(({ rows }) => rows)).toHaveLength(2);
+  await second.stop(1_000);
   await wal.close();
 });

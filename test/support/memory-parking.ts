@@ -1,0 +1,19 @@
+import type { DeadLetterParking, ParkedRows } from '../../src/core/dead-letter';
+import { SinkError, type WriteIdentity } from '../../src/core/sink';
+import type { Tier } from '../../src/core/table-schema';
+
+/** Dead letters in memory, for deliveries that come and go. */
+export class MemoryParking implements DeadLetterParking {
+  readonly parked: ParkedRows[] = [];
+  full = false;
+
+  async park(rows: ParkedRows): Promise<void> {
+    if (this.full) throw new SinkError('retry', 'the dead letters are full');
+    this.parked.push(rows);
+  }
+
+  async refusedRows(tier: Tier, id: WriteIdentity): Promise<Set<number>> {
+    const same = this.parked.filter((each) => each.tier === tier && JSON.stringify(each.id) === JSON.stringify(id));
+    return new Set(same.flatMap(({ rows }) => rows.map(({ row }) => row)));
+  }
+}

@@ -1,0 +1,256 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as fc from 'fast-check';
+import { NumberBuilder, timestampBuilder } from '../../../src/columnar/builders';
+import { decodeIpc } from '../../../src/columnar/ipc';
+import { recordBatch } from '../../../src/columnar/record-batch';
+import type { DeadLetterStore, ParkedRows } from '../../../src/core/dead-letter';
+import { lsn, type TableName, type WalId } from '../../../src/core/ids';
+import type { TableSchema, Tier } from '../../../src/core/table-schema';
+import { ReplayLog } from '../../../src/deadletter/replay-log';
+import { LogDeadLetterStore } from '../../../src/deadletter/store';
+import { silentLogger } from '../../../src/telemetry';
+import { FileStorage } from '../../../src/wal/file-storage';
+import { FileWal } from '../../../src/wal/file-wal';
+
+const MAIN_WAL = 'a'.repeat(32) as WalId;
+const SCHEMA: TableSchema = {
+  table: 'things' as TableName,
+  version: 3,
+  columns: [
+    { name: 'time', type: 'timestamp', nullable: false },
+    { name: 'id', type: 'float64', nullable: true },
+  ],
+  timeColumn: 'time',
+  tier: 'hot',
+};
+
+/** The store and its log on files of their own; `settledBelow`: how far the sinks are. */
+class Subject {
+  settledBelow = Number.POSITIVE_INFINITY;
+  schema: TableSchema | undefined = SCHEMA;
+  replaysDeliveredBelow = Number.POSITIVE_INFINITY;
+  replayed = 0;
+  private constructor(
+    private readonly directory: string,
+    private readonly bytesMax: number,
+    public log: FileWal,
+    public store: LogDeadLetterStore,
+  ) {}
+
+  static async open(bytesMax = 1024 * 1024): Promise<Subject> {
+    const directory = await mkdtemp(join(tmpdir(), 'thermocline-letters-'));
+    const subject = new Subject(directory, bytesMax, undefined as never, undefined as never);
+    await subject.reopen();
+    return subject;
+  }
+
+  async reopen(): Promise<void> {
+    await (this.log as FileWal | undefined)?.close();
+    this.log = await FileWal.open({
+      directory: this.directory,
+      segmentBytes: 16 * 1024,
+      frameBytesMax: 1024 * 1024,
+      storage: new FileStorage(),
+      clock: Date.now,
+      onFatal: (error) => {
+        throw error;
+      },
+    });
+    this.store = await LogDeadLetterStore.open({
+      log: this.log,
+      bytesMax: this.bytesMax,
+      settled: (_tier, id) => id.lsn < this.settledBelow,
+      schemaOf: () => this.schema,
+      onReplayed: (batches) => {
+        for (const { rows } of batches) this.replayed += rows;
+      },
+      replayedBelow: () => lsn(Math.min(this.replaysDeliveredBelow, this.log.stats().durableLsn + 1)),
+      clock: () => 1_767_312_000_000,
+      logger: silentLogger(),
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.log.close();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+let subject: Subject;
+beforeEach(async () => {
+  subject = await Subject.open();
+});
+afterEach(() => subject.close());
+
+function parked(at: number, ids: readonly number[], more: { tier?: Tier; code?: string; codes?: string[] } = {}): ParkedRows {
+  const time = timestampBuilder();
+  const id = NumberBuilder.float64();
+  for (const n of ids) {
+    time.appendBigInt(1_767_312_000_123_456_789n);
+    id.append(n);
+  }
+  const { tier = 'hot', code = '22003', codes = [] } = more;
+  return {
+    tier,
+    id: { walId: MAIN_WAL, lsn: lsn(at), lastLsn: lsn(at), table: SCHEMA.table, partition: '' },
+    rows: ids.map((n, i) => ({
+      row: n,
+      lsn: lsn(at),
+      schemaVersion: 3,
+      stage: `${tier}_insert` as const,
+      code: codes[i] ?? code,
+      column: 'id',
+      message: `id ${n} is refused`,
+    })),
+    batch: recordBatch([
+      { name: 'time', data: time.finish() },
+      { name: 'id', data: id.finish() },
+    ]),
+  };
+}
+
+/** Every letter that is kept, page by page: id of the letter and of the row. */
+async function all(store: DeadLetterStore, limit = 3): Promise<[string, number][]> {
+  const found: [string, number][] = [];
+  for (let after: string | undefined; ; ) {
+    const page = await store.list({ filter: {}, limit, ...(after === undefined ? {} : { after }) });
+    for (const { id, json } of page.letters) found.push([id, (JSON.parse(json) as { id: number }).id]);
+    if (page.next === undefined) return found;
+    after = page.next;
+  }
+}
+
+/** Rows that are on their way again. */
+async function replays(): Promise<number[]> {
+  const log = new ReplayLog(subject.log);
+  const entries = await log.read(subject.log.stats().firstLsn, 1024 * 1024);
+  return entries.flatMap(({ batches }) =>
+    batches.flatMap(({ ipc }) => [...decodeIpc(Buffer.concat(ipc)).getChild('id')!] as number[]),
+  );
+}
+
+test('a letter is there after a restart, with its reason, its row as Arrow and as JSON', async () => {
+  await subject.store.park(parked(5, [70, 71]));
+  await subject.reopen();
+  const { letters, next } = await subject.store.list({ filter: {}, limit: 10 });
+  expect(next).toBeUndefined();
+  expect(letters[1]).toMatchObject({
+    id: '1-1',
+    table: 'things',
+    tier: 'hot',
+    stage: 'hot_insert',
+    code: '22003',
+    column: 'id',
+    message: 'id 71 is refused',
+    schemaVersion: 3,
+    lsn: 5,
+    atMs: 1_767_312_000_000,
+    json: '{"time":"2026-01-02T00:00:00.123456789Z","id":71}',
+  });
+  expect([...decodeIpc(letters[1].row).getChild('id')!]).toEqual([71]);
+  expect(await subject.store.get('1-1')).toEqual(letters[1]);
+  expect(await subject.store.get('1-2')).toBeUndefined();
+});
+
+test('filters by table, tier and code, and pages without losing or repeating a letter', async () => {
+  await subject.store.park(parked(1, [1, 2, 3, 4, 5], { codes: ['a', 'b', 'a', 'b', 'a'] }));
+  await subject.store.park(parked(2, [6, 7], { tier: 'cold', code: 'a' }));
+  const rowsOf = async (filter: object): Promise<number[]> =>
+    (await subject.store.list({ filter, limit: 10 })).letters.map(({ json }) => (JSON.parse(json) as { id: number }).id);
+  expect(await rowsOf({ code: 'a' })).toEqual([1, 3, 5, 6, 7]);
+  expect(await rowsOf({ code: 'a', tier: 'hot' })).toEqual([1, 3, 5]);
+  expect(await rowsOf({ table: 'others' })).toEqual([]);
+  for (const limit of [1, 2, 3, 7]) expect((await all(subject.store, limit)).map(([, id]) => id)).toEqual([1, 2, 3, 4, 5, 6, 7]);
+});
+
+test('rows of a write are refused for as long as the write may be repeated, and cannot be taken out before', async () => {
+  subject.settledBelow = 5;
+  await subject.store.park(parked(5, [8, 9]));
+  expect(await subject.store.drop({ filter: {} })).toEqual({
+    done: 0,
+    keptCount: 2,
+    kept: ['1-0', '1-1'].map((id) => ({ id, reason: 'the write it was taken from is not finished yet' })),
+  });
+  await subject.reopen();
+  expect(await subject.store.refusedRows('hot', parked(5, []).id)).toEqual(new Set([8, 9]));
+  expect(await subject.store.refusedRows('cold', parked(5, []).id)).toEqual(new Set());
+  subject.settledBelow = 6;
+  expect(await subject.store.drop({ filter: {} })).toMatchObject({ done: 2, keptCount: 0 });
+});
+
+test('a replay is one step with the end of its letters: it happens once, also across restarts', async () => {
+  subject.replaysDeliveredBelow = 1;
+  await subject.store.park(parked(1, [1, 2, 3]));
+  expect(await subject.store.replay({ ids: ['1-1', '1-1', '9-0', 'nonsense'] })).toMatchObject({ done: 1, keptCount: 2 });
+  await subject.reopen();
+  expect(await subject.store.replay({ ids: ['1-1'] })).toMatchObject({ done: 0, keptCount: 1 });
+  expect((await all(subject.store)).map(([, id]) => id)).toEqual([1, 3]);
+  expect(await replays()).toEqual([2]);
+  expect(await subject.store.replay({ filter: {} }, ['hot', 'cold'])).toMatchObject({ done: 2 });
+  expect(await replays()).toEqual([2, 1, 3]);
+  expect(subject.replayed).toBe(3);
+  expect(subject.store.stats()).toMatchObject({ letters: 0, sizeBytes: 0 });
+});
+
+test('a letter that no schema fits stays, with the reason', async () => {
+  await subject.store.park(parked(1, [1]));
+  subject.schema = undefined;
+  expect((await subject.store.replay({ filter: {} })).kept).toEqual([{ id: '1-0', reason: 'table things is not registered' }]);
+  subject.schema = { ...SCHEMA, columns: SCHEMA.columns.slice(0, 1) };
+  expect((await subject.store.replay({ filter: {} })).kept).toEqual([
+    { id: '1-0', reason: 'column id is not in version 3 of things' },
+  ]);
+  expect(subject.store.stats().letters).toBe(1);
+});
+
+test('without room nothing is parked and nothing is lost; letters of unfinished writes do not take the room away', async () => {
+  await subject.close();
+  subject = await Subject.open(3_000);
+  subject.settledBelow = 10;
+  for (let at = 10; at < 20; at++) await subject.store.park(parked(at, [at]));
+  subject.settledBelow = 20;
+  await expect(subject.store.park(parked(20, [20]))).rejects.toMatchObject({ failure: 'retry' });
+  expect(subject.store.stats().letters).toBe(10);
+  await subject.store.drop({ filter: {} });
+  await subject.store.park(parked(20, [20]));
+  expect((await all(subject.store)).map(([, id]) => id)).toEqual([20]);
+});
+
+type Step = { kind: 'park'; rows: number } | { kind: 'drop' | 'replay'; pick: number } | { kind: 'reopen' };
+
+test('behaves as a list from which letters are taken, over any steps and restarts', async () => {
+  const step: fc.Arbitrary<Step> = fc.oneof(
+    fc.record({ kind: fc.constant('park' as const), rows: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ kind: fc.constantFrom('drop' as const, 'replay' as const), pick: fc.nat() }),
+    fc.constant({ kind: 'reopen' as const }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+      await subject.close();
+      subject = await Subject.open();
+      let model: [string, number][] = [];
+      const sent: number[] = [];
+      let last = 0;
+      for (const each of steps) {
+        if (each.kind === 'reopen') await subject.reopen();
+        if (each.kind === 'park') {
+          const ids = Array.from({ length: each.rows }, () => ++last);
+          const group = subject.log.stats().durableLsn + 1;
+          await subject.store.park(parked(last, ids));
+          model.push(...ids.map((id, row): [string, number] => [`${group}-${row}`, id]));
+        }
+        if ((each.kind === 'drop' || each.kind === 'replay') && model.length > 0) {
+          const [letter, id] = model[each.pick % model.length];
+          expect(await subject.store[each.kind]({ ids: [letter] })).toMatchObject({ done: 1 });
+          model = model.filter(([other]) => other !== letter);
+          if (each.kind === 'replay') sent.push(id);
+        }
+        expect(await all(subject.store)).toEqual(model);
+      }
+      expect(subject.replayed).toBe(sent.length);
+    }),
+    { numRuns: 25 },
+  );
+});
