@@ -117,7 +117,7 @@ export class ValueReader {
     const { bytes } = this.wire;
     switch (kind) {
       case KIND.string:
-        return writeJsonString(out, bytes, this.start, this.end);
+        return writeJsonString(out, this.wire, this.start, this.end);
       case KIND.bool:
         return writeText(out, this.low === 0 && this.high === 0 ? FALSE : TRUE);
       case KIND.int:
@@ -244,7 +244,6 @@ export class ValueReader {
    * one. `depth` is the depth of their values: 1 for the attributes of something.
    */
   writeEntries(base: number, depth: number, out: BytesBuilder): void {
-    const { bytes } = this.wire;
     const keys = this.size;
     for (let at = base; at < keys; at += 2) this.pushKey(this.stack[at], this.stack[at + 1]);
     const limit = this.size;
@@ -256,7 +255,7 @@ export class ValueReader {
       if (!first) out.writeByte(CHAR.comma);
       first = false;
       const key = keys + at - base;
-      writeJsonString(out, bytes, this.stack[key], this.stack[key + 1]);
+      writeJsonString(out, this.wire, this.stack[key], this.stack[key + 1]);
       out.writeByte(CHAR.colon);
       this.pushValue(this.stack[at], this.stack[at + 1]);
       this.writeJson(limit, depth, out);
@@ -269,6 +268,8 @@ export class ValueReader {
   /** Pushes the range of the key of the KeyValue in [start, end). */
   pushKey(start: number, end: number): void {
     const { wire } = this;
+    const usual = this.usualKeyEnd(start, end);
+    if (usual > 0) return this.push(start + 2, usual);
     let keyStart = start;
     let keyEnd = start;
     let p = start;
@@ -286,6 +287,8 @@ export class ValueReader {
   /** Pushes the pieces of the value of the KeyValue in [start, end): none when it has no value. */
   pushValue(start: number, end: number): void {
     const { wire } = this;
+    const usual = this.usualKeyEnd(start, end);
+    if (usual > 0) return this.push(usual + 2, end);
     let p = start;
     while (p < end) {
       p = wire.tag(p, end);
@@ -295,6 +298,20 @@ export class ValueReader {
         p = wire.stop;
       } else p = wire.skip(wire.low, p, end);
     }
+  }
+
+  /** The end of the key of the KeyValue in [start, end) if it is key, then value, both shorter than 128 bytes; otherwise 0. */
+  private usualKeyEnd(start: number, end: number): number {
+    const { bytes } = this.wire;
+    const keyEnd = start + 2 + bytes[start + 1];
+    const usual =
+      bytes[start] === KEY_VALUE_TAG.key &&
+      bytes[start + 1] < 0x80 &&
+      keyEnd + 2 <= end &&
+      bytes[keyEnd] === KEY_VALUE_TAG.value &&
+      bytes[keyEnd + 1] < 0x80 &&
+      keyEnd + 2 + bytes[keyEnd + 1] === end;
+    return usual ? keyEnd : 0;
   }
 
   /** Checks and marks (start -1) all but the last of the entries at [base, keys) that have the same key. */

@@ -33,26 +33,29 @@ const SHORT_ESCAPES = new Map([
 const isPlain = (byte: number): boolean => byte >= 0x20 && byte !== CHAR.quote && byte !== CHAR.backslash;
 
 /** UTF-8 bytes as a JSON string with its quotes (RFC 8259, section 7): only what must be escaped is. */
-export function writeJsonString(out: BytesBuilder, source: Uint8Array, start: number, end: number): void {
+export function writeJsonString(out: BytesBuilder, source: ByteSource, start: number, end: number): void {
+  const { bytes } = source;
   out.writeByte(CHAR.quote);
   let from = start;
   for (let p = start; p < end; p++) {
-    const byte = source[p];
+    const byte = bytes[p];
     if (isPlain(byte)) continue;
-    if (p > from) out.write(source, from, p);
+    if (p > from) out.writeFrom(source, from, p);
     from = p + 1;
-    out.writeByte(CHAR.backslash);
-    const short = SHORT_ESCAPES.get(byte);
-    if (short !== undefined) out.writeByte(short);
-    else {
-      out.writeByte(CHAR.u);
-      out.writeByte(CHAR.zero);
-      out.writeByte(CHAR.zero);
-      writeHexByte(out, byte);
-    }
+    writeEscape(out, byte);
   }
-  if (end > from) out.write(source, from, end);
+  if (end > from) out.writeFrom(source, from, end);
   out.writeByte(CHAR.quote);
+}
+
+function writeEscape(out: BytesBuilder, byte: number): void {
+  out.writeByte(CHAR.backslash);
+  const short = SHORT_ESCAPES.get(byte);
+  if (short !== undefined) return out.writeByte(short);
+  out.writeByte(CHAR.u);
+  out.writeByte(CHAR.zero);
+  out.writeByte(CHAR.zero);
+  writeHexByte(out, byte);
 }
 
 const HEX_DIGITS = ascii('0123456789abcdef');

@@ -29,7 +29,7 @@ export function writeResourceExtras(wire: Wire, schemaUrl: Range, extras: Resour
   const object = new ObjectText(out);
   if (schemaUrl.end > schemaUrl.start) {
     object.key(KEY.schemaUrl);
-    writeJsonString(out, wire.bytes, schemaUrl.start, schemaUrl.end);
+    writeJsonString(out, wire, schemaUrl.start, schemaUrl.end);
   }
   if (extras.droppedCount > 0) {
     object.key(KEY.droppedCount);
@@ -44,7 +44,7 @@ export function writeResourceExtras(wire: Wire, schemaUrl: Range, extras: Resour
 
 function writeEntityRef(wire: Wire, ref: Range, out: BytesBuilder): void {
   const object = new ObjectText(out);
-  const write = ({ start, end }: Range): void => writeJsonString(out, wire.bytes, start, end);
+  const write = ({ start, end }: Range): void => writeJsonString(out, wire, start, end);
   const text = (key: ByteSource, number: number): void => {
     const last = stringsOf(wire, ref, number).at(-1);
     if (last === undefined || last.end === last.start) return;

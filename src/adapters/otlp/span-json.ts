@@ -59,7 +59,7 @@ export function writeEvent(values: ValueReader, start: number, end: number, out:
   writeText(out, TEXT.time);
   writeUint64(out, low, high);
   writeText(out, TEXT.name);
-  writeJsonString(out, wire.bytes, nameStart, nameEnd);
+  writeJsonString(out, wire, nameStart, nameEnd);
   writeText(out, TEXT.attributes);
   values.writeEntries(base, 1, out);
   values.size = base;
@@ -121,7 +121,7 @@ export function writeLink(values: ValueReader, start: number, end: number, out: 
   writeText(out, TEXT.spanIdEnd);
   if (stateEnd > stateStart) {
     writeText(out, TEXT.traceState);
-    writeJsonString(out, wire.bytes, stateStart, stateEnd);
+    writeJsonString(out, wire, stateStart, stateEnd);
   }
   writeText(out, TEXT.attributes);
   values.writeEntries(base, 1, out);
