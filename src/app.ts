@@ -17,11 +17,13 @@ import { transcodeLogs, transcodeMetrics, transcodeTraces } from './adapters/otl
 import { RestAdapter } from './adapters/rest/adapter';
 import { AdminServer } from './admin/server';
 import { type CommonDeliveryOptions, DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES, DeadLetters } from './app-dead-letters';
+import { startSchemas } from './app-schemas';
 import type { Config } from './config';
 import { type Lsn, lsn, parseBatchId } from './core/ids';
 import type { BatchStatus } from './core/ingest';
 import { LIMITS } from './core/limits';
 import type { RowEraser } from './core/row-eraser';
+import type { SharedRegistry, StoreTables } from './core/schema-registry';
 import type { Sink } from './core/sink';
 import type { Tier } from './core/table-schema';
 import { EmbeddedClickHouse } from './embedded/clickhouse/launcher';
@@ -55,9 +57,11 @@ interface Stores {
   readonly sinks: readonly Sink[];
   readonly sql: Record<Tier, SqlStore | undefined>;
   readonly erasers: readonly RowEraser[];
+  readonly tables: readonly StoreTables[];
+  readonly shared: SharedRegistry | undefined;
 }
 
-const NO_STORES: Stores = { sinks: [], sql: { hot: undefined, cold: undefined }, erasers: [] };
+const NO_STORES: Stores = { sinks: [], sql: { hot: undefined, cold: undefined }, erasers: [], tables: [], shared: undefined };
 
 /** Longest wait for the stores before the server takes rows without them. */
 const STORES_WAIT_MS = 10_000;
@@ -125,8 +129,13 @@ export class App {
       telemetry: this.telemetry,
     });
     await this.waitForStores();
+    const schemas = startSchemas({ ...stores, registry, routing: config.routing, logger: this.logger });
+    this.stops.push(() => schemas.stop());
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
-    const { grpc, http } = await this.listenIngest(ingest, registry, wal, this.flight(ingest, registry, wal, stores));
+    const { telemetry } = this;
+    const rest = new RestAdapter({ ingest, registry, telemetry, bodyBytesMax: config.request_bytes_max, ...schemas.rest });
+    const flight = this.flight(ingest, registry, wal, stores);
+    const { grpc, http } = await this.listenIngest(ingest, registry, wal, { rest, flight });
     return { grpc, http, admin };
   }
 
@@ -178,7 +187,8 @@ export class App {
     this.stops.push(async () => {
       await Promise.all([sql.hot.close(), sql.cold.close(), hot.stop(), cold.stop()]);
     });
-    return { sinks: [hot, cold], sql, erasers: [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse)] };
+    const erasers = [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse)];
+    return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot };
   }
 
   private async postgresUrl(): Promise<string> {
@@ -325,7 +335,7 @@ export class App {
     ingest: WalIngest,
     registry: FileRegistry,
     wal: FileWal,
-    flight: FlightAdapter,
+    { rest, flight }: { rest: RestAdapter; flight: FlightAdapter },
   ): Promise<{ grpc: string; http: string }> {
     const { config, telemetry, logger } = this;
     const graceMs = config.shutdown_grace_ms * LISTENERS_GRACE;
@@ -333,10 +343,7 @@ export class App {
     const http = new HttpListener({
       host: config.host,
       port: config.http_port,
-      adapters: [
-        new OtlpHttpAdapter({ ingest, decoders: DECODERS, telemetry, bodyBytesMax }),
-        new RestAdapter({ ingest, registry, telemetry, bodyBytesMax }),
-      ],
+      adapters: [new OtlpHttpAdapter({ ingest, decoders: DECODERS, telemetry, bodyBytesMax }), rest],
       logger,
       bodyBytesMax,
     });

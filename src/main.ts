@@ -7,6 +7,7 @@ import { BENCH_SINKS, runBench } from './cli/bench';
 import { runLoad } from './cli/bench-load';
 import { checkConfig, printConfig } from './cli/config';
 import { addDeadLettersCommand } from './cli/dead-letters';
+import { diffSchemas, listSchemas, registerSchema } from './cli/schema';
 import { runServe } from './cli/serve';
 import { ConfigError } from './config';
 
@@ -38,6 +39,8 @@ function program(): Command {
 
   addDeadLettersCommand(root);
 
+  addSchemaCommands(root, config);
+
   root
     .command('bench')
     .description('measure ingest: starts a server and a separate load process')
@@ -49,6 +52,22 @@ function program(): Command {
     .action(runBench);
   root.command('bench-load', { hidden: true }).action(runLoad);
   return root;
+}
+
+function addSchemaCommands(root: Command, config: () => Option): void {
+  const schema = root.command('schema').description('tables of a running server');
+  const add = (name: string, description: string): Command =>
+    schema
+      .command(name)
+      .description(description)
+      .option('--url <url>', "the server's HTTP port, by default from the configuration")
+      .option('--json', 'print the answer as JSON')
+      .addOption(config());
+  add('list [table]', 'tables, or the columns of one').action(listSchemas);
+  add('register <file>', 'make a table or add columns to it, from a JSON file (- for standard input)')
+    .option('--dry-run', 'only print what would be done')
+    .action(registerSchema);
+  add('diff [table]', 'compare the registry with the tables in the stores; exit code 1 when they differ').action(diffSchemas);
 }
 
 async function main(): Promise<number> {

@@ -5,7 +5,9 @@
  * Null: strings, JSON and bytes are '' for a row without a value, attributes and lists are empty; numbers, bools, dates and
  * timestamps are Nullable where the schema allows it, because 0 is a value.
  */
+import { storeNameOf } from '../../core/column-name';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../core/table-schema';
+import { holds, isNumeric } from '../../core/type-lattice';
 import { identifier, literal, qualified } from './sql';
 
 /** Batch id columns of rule C1: the first 64 bits of the WAL id, and the first LSN of the insert. */
@@ -131,7 +133,7 @@ export function createTable(schema: TableSchema, options: DdlOptions): string {
 
 /** What is in the store of a table or view: one row of `StoredTable`, none when there is nothing with that name. */
 export const describeTable = (table: string, { database }: DdlOptions): string =>
-  'SELECT engine, engine_full, partition_key, comment, (SELECT groupArray(name) FROM system.columns ' +
+  'SELECT engine, engine_full, partition_key, comment, (SELECT groupArray((name, type)) FROM system.columns ' +
   `WHERE database = ${literal(database)} AND table = ${literal(table)}) AS columns ` +
   `FROM system.tables WHERE database = ${literal(database)} AND name = ${literal(table)}`;
 
@@ -140,7 +142,19 @@ export interface StoredTable {
   readonly engine_full: string;
   readonly partition_key: string;
   readonly comment: string;
-  readonly columns: readonly string[];
+  readonly columns: readonly (readonly [name: string, type: string])[];
+}
+
+/** What the store would tell of a table that was made for this schema. */
+export function storedForm(schema: TableSchema, options: DdlOptions): StoredTable {
+  const own = [BATCH_HI, BATCH_LO].map((name): [string, string] => [name, 'UInt64']);
+  return {
+    engine: engine(options),
+    engine_full: `SETTINGS ${settings(options)}`,
+    partition_key: partitionExpression(schema.timeColumn),
+    comment: '',
+    columns: [...schema.columns.map((column): [string, string] => [column.name, columnType(column, schema.timeColumn)]), ...own],
+  };
 }
 
 /** Why a table that exists cannot take our inserts; undefined when it can. */
@@ -152,21 +166,105 @@ export function objection(schema: TableSchema, stored: StoredTable): string | un
   return undefined;
 }
 
-/** Statements that give an existing table the columns and settings it lacks; none when it has all of them. */
+/** Statements that give an existing table the columns, types and settings it lacks; none when it has all of them. */
 export function alterTable(schema: TableSchema, stored: StoredTable, options: DdlOptions): string[] {
-  const missing = (name: string): boolean => !stored.columns.includes(name);
+  const widenings = wideningsOf(schema, new Map(stored.columns));
+  const names = new Set([...stored.columns.map(([name]) => name), ...widenings.flatMap(({ oldName }) => oldName ?? [])]);
+  for (const { column, oldName } of widenings) if (oldName !== undefined) names.delete(column.name);
+  const missing = (name: string): boolean => !names.has(name);
   const changes = schema.columns
     .filter(({ name }) => missing(name))
-    .map((column) => `ADD COLUMN IF NOT EXISTS ${columnDefinition(column, schema.timeColumn)}`);
+    .map((column) => `ADD COLUMN IF NOT EXISTS ${addedDefinition(column, schema, names)}`);
   if (missing('trace_id') && hasString(schema, 'trace_id')) changes.push(`ADD INDEX IF NOT EXISTS ${TRACE_INDEX}`);
   if (missing(BATCH_HI) || missing(BATCH_LO)) {
     changes.push(...BATCH_COLUMNS.map((definition) => `ADD COLUMN IF NOT EXISTS ${definition}`));
     changes.push(`ADD INDEX IF NOT EXISTS ${BATCH_INDEX}`);
   }
   const alter = `ALTER TABLE ${qualified(options.database, schema.table)}${onCluster(options)}`;
-  const statements = changes.length === 0 ? [] : [`${alter} ${changes.join(', ')}`];
+  const statements = widenings
+    .flatMap((widening) => widenColumn(widening, schema.timeColumn))
+    .map((change) => `${alter} ${change}`);
+  if (changes.length > 0) statements.push(`${alter} ${changes.join(', ')}`);
   const settled = SETTINGS.every(([name]) => stored.engine_full.includes(`${name} = `));
   return settled ? statements : [...statements, `${alter} MODIFY SETTING ${settings(options)}`];
+}
+
+/** A new column; one that took the place of a narrower one reads that one's values for earlier rows. */
+function addedDefinition(column: ColumnSchema, schema: TableSchema, names: ReadonlySet<string>): string {
+  const companion = schema.columns.find(({ exactOf }) => exactOf === column.name)?.name ?? `${column.name}_int`;
+  const before = COLUMN_TYPES.map((type): [string, ColumnType] => [keptName(column.name, type), type]);
+  const isExact = column.type === 'float64' && names.has(companion) && !schema.columns.some(isOtherThan(companion, column.name));
+  const old = before.find(([name]) => names.has(name));
+  if (!isExact && old === undefined) return columnDefinition(column, schema.timeColumn);
+  const isNumber = isNumeric(column.type);
+  const value = isExact ? identifier(companion) : isNumber ? identifier(old![0]) : textExpression(old![0], old![1]);
+  return `${identifier(column.name)} ${columnType(column, schema.timeColumn)} DEFAULT ${value} ${codec(column.type)}`;
+}
+
+/** A column of this name that is not the companion of `owner`. */
+const isOtherThan =
+  (companion: string, owner: string) =>
+  ({ name, exactOf }: ColumnSchema): boolean =>
+    name === companion && exactOf !== owner;
+
+const keptName = (name: string, from: ColumnType): string => {
+  const kept = `${name}_before_${from.replace(/\W+/g, '_')}`;
+  return storeNameOf(kept) ?? kept;
+};
+
+/** A column that the store has in a narrower type. */
+interface Widening {
+  readonly column: ColumnSchema;
+  /** Where the old column goes, when it is kept under another name. */
+  readonly oldName: string | undefined;
+  readonly isNullable: boolean;
+}
+
+const COLUMN_TYPES: readonly ColumnType[] = ['string', ...(Object.keys(VALUE_TYPES) as (keyof typeof VALUE_TYPES)[])];
+
+/** `stored`: name to type. */
+function wideningsOf(schema: TableSchema, stored: ReadonlyMap<string, string>): Widening[] {
+  return schema.columns.flatMap((column): Widening[] => {
+    const found = stored.get(column.name);
+    if (found === undefined || bareType(found) === bareType(columnType(column, schema.timeColumn))) return [];
+    const from = COLUMN_TYPES.find(
+      (type) => type !== 'string' && type !== column.type && VALUE_TYPES[type] === bareType(found) && holds(column.type, type),
+    );
+    if (from === undefined) return [];
+    const isNullable = found.startsWith('Nullable(');
+    if (!isNumeric(column.type)) return [{ column, oldName: keptName(column.name, from), isNullable }];
+    const isExact = column.type === 'float64' && from === 'int64';
+    return [{ column, oldName: isExact ? companionOf(column, schema, stored) : undefined, isNullable }];
+  });
+}
+
+/** Where the exact integers of a column go; a server that has not heard of them yet keeps them all the same. */
+function companionOf({ name }: ColumnSchema, schema: TableSchema, stored: ReadonlyMap<string, string>): string {
+  const companion = schema.columns.find(({ exactOf }) => exactOf === name)?.name ?? `${name}_int`;
+  return stored.has(companion) ? keptName(name, 'int64') : companion;
+}
+
+const bareType = (type: string): string => /^(?:Nullable|LowCardinality)\((.*)\)$/.exec(type)?.[1] ?? type;
+
+/**
+ * Changes that widen a column. A wider number is a MODIFY: ClickHouse converts parts in the background and on reading. Integers that
+ * become doubles, and everything that becomes text, is a RENAME (of files), and then a new column whose default is the old one: that
+ * costs nothing however large the table is, and no digit is lost.
+ */
+function widenColumn({ column, oldName, isNullable }: Widening, timeColumn: string): string[] {
+  if (oldName === undefined) return [`MODIFY COLUMN ${columnDefinition(column, timeColumn)}`];
+  const rename = `RENAME COLUMN ${identifier(column.name)} TO ${identifier(oldName)}`;
+  const isExact = column.type === 'float64';
+  return isExact && !isNullable ? [rename, `MODIFY COLUMN ${identifier(oldName)} Nullable(Int64)`] : [rename];
+}
+
+/** A column's values as text, as columnar/widen.ts spells them; null is ''. */
+function textExpression(name: string, from: ColumnType): string {
+  const column = identifier(name);
+  if (from === 'binary') return `base64Encode(${column})`;
+  if (from === 'attributes' || from.startsWith('list')) return `toJSONString(${column})`;
+  const text = from === 'timestamp' ? `concat(replaceOne(toString(${column}), ' ', 'T'), 'Z')` : `toString(${column})`;
+  return `ifNull(${text}, '')`;
 }
 
 /** A view whose comment says that it is ours, so that a table or view of somebody else with its name is left alone. */

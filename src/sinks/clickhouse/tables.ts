@@ -1,5 +1,6 @@
 /** Tables and views in the store: created once a schema version, again after the store says that they are gone. */
 import { createHash } from 'node:crypto';
+import { covers } from '../../core/merge-schema';
 import { SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
 import type { Logger } from '../../telemetry';
@@ -11,10 +12,11 @@ import type { View } from './view-parts';
 import { viewsOf } from './views';
 
 interface Ensured {
-  readonly version: number;
+  readonly schema: TableSchema;
   readonly done: Promise<void>;
 }
 
+const ALTER_ATTEMPTS = 4;
 /** Begins the comment of our views. */
 const MARK = 'thermocline';
 
@@ -30,9 +32,9 @@ export class Tables {
   /** Resolves when the table has every column of the schema. Calls for one table run one after the other. */
   ensure(schema: TableSchema): Promise<void> {
     const before = this.ensured.get(schema.table);
-    if (before !== undefined && before.version >= schema.version) return before.done;
+    if (before !== undefined && covers(before.schema, schema)) return before.done;
     const done = (before?.done ?? Promise.resolve()).catch(() => undefined).then(() => this.create(schema));
-    const entry: Ensured = { version: schema.version, done };
+    const entry: Ensured = { schema, done };
     this.ensured.set(schema.table, entry);
     done.catch(() => {
       if (this.ensured.get(schema.table) === entry) this.ensured.delete(schema.table);
@@ -48,12 +50,22 @@ export class Tables {
 
   private async create(schema: TableSchema): Promise<void> {
     await this.connection.command(this.createStatement(schema));
+    await this.alter(schema);
+    for (const view of viewsOf(schema.table)) await this.ensureView(view, schema);
+  }
+
+  /** Another server may be doing the same: what the store refuses is looked at again. */
+  private async alter(schema: TableSchema, attempts = ALTER_ATTEMPTS): Promise<void> {
     const stored = await this.describe(schema.table);
     if (stored === undefined) throw new StoreError(`table ${schema.table} is missing after it was created`);
     const problem = objection(schema, stored);
     if (problem !== undefined) throw new SinkError('retry', problem);
-    for (const statement of alterTable(schema, stored, this.options)) await this.connection.command(statement);
-    for (const view of viewsOf(schema.table)) await this.ensureView(view, schema);
+    try {
+      for (const statement of alterTable(schema, stored, this.options)) await this.connection.command(statement);
+    } catch (error) {
+      if (attempts <= 1 || !(error instanceof StoreError && error.refused)) throw error;
+      await this.alter(schema, attempts - 1);
+    }
   }
 
   private createStatement(schema: TableSchema): string {
@@ -64,7 +76,8 @@ export class Tables {
     }
   }
 
-  private async describe(name: string): Promise<StoredTable | undefined> {
+  /** What is in the store under this name. */
+  async describe(name: string): Promise<StoredTable | undefined> {
     const [stored] = await this.connection.rows<StoredTable>(describeTable(name, this.options));
     return stored;
   }

@@ -1,5 +1,8 @@
 /** Brings tables into the state that their schema asks for. Everything here is repeatable and only ever adds. */
 import type { PoolClient } from 'pg';
+import { BUILTIN_TABLES } from '../../core/builtin-tables';
+import { storeForm } from '../../core/column-name';
+import { mergeSchemas, type StoredSchema, schemaOfRow } from '../../core/merge-schema';
 import { SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
 import { addColumns, CREATE_BATCHES, createHypertable, createIndexes, createTable, quoteIdentifier, typeConflicts } from './ddl';
@@ -14,12 +17,25 @@ import {
   type Range,
   readPartitions,
 } from './partitions';
-import { CREATE_REGISTRY, INSERT_HISTORY, registryValues, UPSERT_REGISTRY } from './registry-rows';
+import {
+  CREATE_REGISTRY,
+  historyValues,
+  INSERT_HISTORY,
+  registryValues,
+  SELECT_REGISTRY,
+  UPSERT_REGISTRY,
+} from './registry-rows';
 import { CREATE_TIME_BUCKET } from './time-bucket';
+import { type Widening, widenColumns, wideningsOf } from './widen';
 
 /** What the sink remembers of a table. */
 export interface TableState {
-  readonly version: number;
+  /** What is in force after merging with the shared registry, columns by their own names. */
+  readonly schema: TableSchema;
+  /** Types of the columns when they were looked at: writers compare it, see `fingerprintOf`. */
+  readonly fingerprint: string;
+  /** Columns that were widened beside the old ones just now, because the table is large. */
+  readonly leftBehind: readonly Widening[];
   /** `partitioned`: native partitions; `hypertable`: TimescaleDB makes chunks; `plain`: made by somebody else, left as it is. */
   readonly kind: 'partitioned' | 'hypertable' | 'plain';
   /** Ranges of time that have a partition; empty for other kinds. */
@@ -70,16 +86,25 @@ async function enableTimescale(client: PoolClient): Promise<boolean> {
   }
 }
 
-/** In a transaction. Throws SinkError when a column is there with a type that does not take our values. */
-export async function createOrEvolve(client: PoolClient, schema: TableSchema, store: Store, nowMs: number): Promise<TableState> {
+/**
+ * In a transaction: merges the schema with the shared registry and brings the table to what has come of it. Throws SinkError when a
+ * column is there with a type that does not take our values.
+ */
+export async function createOrEvolve(client: PoolClient, asked: TableSchema, store: Store, nowMs: number): Promise<TableState> {
   await lockDdl(client);
+  const shared = await sharedSchema(client, asked);
+  const merged = shared === undefined ? asked : mergeSchemas(shared, asked);
+  const schema = storeForm(merged);
   const before = await kindOf(client, schema);
   if (before === undefined) {
     await client.query(createTable(schema, !store.timescale));
     if (store.timescale) await client.query(createHypertable(schema));
   }
   const kind = before ?? (store.timescale ? 'hypertable' : 'partitioned');
-  const columns = await columnsOf(client, schema);
+  const found = await columnsOf(client, schema.table);
+  const widenings = shared === undefined ? [] : wideningsSince(storeForm(shared), schema, found);
+  const leftBehind = await widenColumns(client, schema, widenings, kind);
+  const columns = await columnsOf(client, schema.table);
   const conflicts = typeConflicts(schema, columns);
   if (conflicts.length > 0)
     throw new SinkError('retry', `table ${schema.table} does not fit its schema: ${conflicts.join(', ')}`);
@@ -88,9 +113,35 @@ export async function createOrEvolve(client: PoolClient, schema: TableSchema, st
   for (const statement of createIndexes(schema)) await client.query(statement);
   const ranges = kind === 'partitioned' ? await addPartitions(client, schema, daysAhead(nowMs)) : [];
   if (EVENTS_TABLES.includes(schema.table)) await refreshEventsView(client);
-  await client.query(UPSERT_REGISTRY, registryValues(schema));
-  await client.query(INSERT_HISTORY, registryValues(schema));
-  return { version: schema.version, kind, ranges };
+  await client.query(UPSERT_REGISTRY, registryValues(merged));
+  await client.query(INSERT_HISTORY, historyValues(merged));
+  return { schema: merged, fingerprint: await fingerprintOf(client, schema), leftBehind, kind, ranges };
+}
+
+/** What all servers on this store know of the table. Built-in tables come with the program. */
+async function sharedSchema(client: PoolClient, { table }: TableSchema): Promise<TableSchema | undefined> {
+  if (BUILTIN_TABLES.some((builtin) => builtin.table === table)) return undefined;
+  const { rows } = await client.query<StoredSchema>(`${SELECT_REGISTRY} WHERE table_name = $1`, [table]);
+  return rows[0] === undefined ? undefined : schemaOfRow(rows[0]);
+}
+
+/** Only types that we have given ourselves are changed: a column of somebody else's table is left as it is. */
+function wideningsSince(before: TableSchema, schema: TableSchema, found: ReadonlyMap<string, string>): Widening[] {
+  const types = new Map(before.columns.map(({ name, type }) => [name, type]));
+  return wideningsOf(schema, found).filter(({ column }) => types.has(column.name) && types.get(column.name) !== column.type);
+}
+
+/**
+ * Names and types of the table's columns that we write, as one text. Binary COPY says nothing of types: eight bytes of a bigint would be
+ * taken for a double. A writer compares this within its transaction, in case another server has widened a column.
+ */
+export async function fingerprintOf(client: PoolClient, schema: TableSchema): Promise<string> {
+  const { rows } = await client.query<{ fingerprint: string | null }>(
+    `SELECT md5(string_agg(attname || ' ' || atttypid, ',' ORDER BY attname)) AS fingerprint FROM pg_attribute
+      WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attname = ANY($2)`,
+    [quoteIdentifier(schema.table), schema.columns.map(({ name }) => name)],
+  );
+  return rows[0]?.fingerprint ?? '';
 }
 
 /** Makes the partitions that are missing of these days and gives all that there are. In a transaction that holds the DDL lock. */
@@ -129,11 +180,12 @@ async function kindOf(client: PoolClient, schema: TableSchema): Promise<TableSta
   return found.hypertable ? 'hypertable' : 'plain';
 }
 
-async function columnsOf(client: PoolClient, schema: TableSchema): Promise<Map<string, string>> {
+/** Names and types of the columns that a table has; none when there is no such table. */
+export async function columnsOf(client: PoolClient, table: string): Promise<Map<string, string>> {
   const { rows } = await client.query<{ name: string; type: string }>(
     `SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
-      WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`,
-    [quoteIdentifier(schema.table)],
+      WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
+    [quoteIdentifier(table)],
   );
   return new Map(rows.map(({ name, type }) => [name, type]));
 }

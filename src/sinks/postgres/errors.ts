@@ -30,7 +30,15 @@ export const sqlStateOf = (error: unknown): string => {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : '';
 };
 
+/** Another server has changed the types of a table's columns since we looked at them. */
+export class SchemaMovedError extends SinkError {
+  constructor(table: string) {
+    super('retry', `the columns of ${table} were changed by another server, looking at them again`);
+  }
+}
+
 export const isSchemaChange = (error: unknown): boolean => {
+  if (error instanceof SchemaMovedError) return true;
   const sqlState = sqlStateOf(error);
   return SCHEMA_CHANGED.has(sqlState) || sqlState === '23514';
 };

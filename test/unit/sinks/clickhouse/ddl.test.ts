@@ -1,7 +1,7 @@
 import { LOGS_EVENTS } from '../../../../src/core/builtin-tables';
 import type { TableName } from '../../../../src/core/ids';
 import { lsn, type WalId } from '../../../../src/core/ids';
-import type { ColumnType, TableSchema } from '../../../../src/core/table-schema';
+import type { ColumnSchema, ColumnType, TableSchema } from '../../../../src/core/table-schema';
 import { attemptToken, batchKey } from '../../../../src/sinks/clickhouse/batch-key';
 import { alterTable, columnType, createTable, objection, type StoredTable } from '../../../../src/sinks/clickhouse/ddl';
 import { identifier, literal } from '../../../../src/sinks/clickhouse/sql';
@@ -20,6 +20,15 @@ const PLANTS: TableSchema = {
 
 const options = { database: 'tele' };
 
+type Column = StoredTable['columns'][number];
+const AT: Column = ['at', "DateTime64(9, 'UTC')"];
+const WEIRD: Column = ['we`ird', 'Nullable(Int64)'];
+const SEEN: Column = ['seen', 'Date32'];
+const BATCH: Column[] = [
+  ['_batch_hi', 'UInt64'],
+  ['_batch_lo', 'UInt64'],
+];
+
 const stored = (change: Partial<StoredTable>): StoredTable => ({
   engine: 'MergeTree',
   engine_full:
@@ -27,7 +36,7 @@ const stored = (change: Partial<StoredTable>): StoredTable => ({
     'fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1',
   partition_key: 'toYYYYMMDD(at)',
   comment: '',
-  columns: ['at', 'we`ird', 'seen', '_batch_hi', '_batch_lo'],
+  columns: [AT, WEIRD, SEEN, ...BATCH],
   ...change,
 });
 
@@ -87,7 +96,7 @@ describe('ClickHouse tables', () => {
 
   it('adds only what a table lacks', () => {
     expect(alterTable(PLANTS, stored({}), options)).toEqual([]);
-    expect(alterTable(PLANTS, stored({ columns: ['at', '_batch_hi', '_batch_lo'] }), options)).toEqual([
+    expect(alterTable(PLANTS, stored({ columns: [AT, ...BATCH] }), options)).toEqual([
       'ALTER TABLE `tele`.`plants` ADD COLUMN IF NOT EXISTS `we\\`ird` Nullable(Int64) CODEC(ZSTD(1)), ' +
         'ADD COLUMN IF NOT EXISTS `seen` Date32 CODEC(ZSTD(1))',
     ]);
@@ -96,12 +105,33 @@ describe('ClickHouse tables', () => {
   it('makes a table of somebody else fit for exactly-once', () => {
     const [columns, settings] = alterTable(
       PLANTS,
-      stored({ columns: ['at', 'we`ird', 'seen'], engine_full: 'MergeTree' }),
+      stored({ columns: [AT, WEIRD, SEEN], engine_full: 'MergeTree' }),
       options,
     );
     expect(columns).toContain('ADD COLUMN IF NOT EXISTS `_batch_hi` UInt64');
     expect(columns).toContain('ADD INDEX IF NOT EXISTS idx_batch');
     expect(settings).toContain('MODIFY SETTING non_replicated_deduplication_window = 10000');
+  });
+
+  it('renames integers that became doubles and lets the new column read them', () => {
+    const columns: ColumnSchema[] = [
+      { name: 'at', type: 'timestamp', nullable: true },
+      { name: 'v', type: 'float64', nullable: true },
+      { name: 'v_int', type: 'int64', nullable: true, exactOf: 'v' },
+      { name: 'n', type: 'int64', nullable: true },
+    ];
+    const before: Column[] = [AT, ['v', 'Nullable(Int64)'], ['n', 'Nullable(Int32)'], ...BATCH];
+    const schema = { ...PLANTS, columns };
+    expect(alterTable(schema, stored({ columns: before }), options)).toEqual([
+      'ALTER TABLE `tele`.`plants` RENAME COLUMN `v` TO `v_int`',
+      'ALTER TABLE `tele`.`plants` MODIFY COLUMN `n` Nullable(Int64) CODEC(ZSTD(1))',
+      'ALTER TABLE `tele`.`plants` ADD COLUMN IF NOT EXISTS `v` Nullable(Float64) DEFAULT `v_int` CODEC(ZSTD(1))',
+    ]);
+    // After a crash between the two statements.
+    const renamed: Column[] = [AT, ['v_int', 'Nullable(Int64)'], ['n', 'Nullable(Int64)'], ...BATCH];
+    expect(alterTable(schema, stored({ columns: renamed }), options)).toEqual([
+      'ALTER TABLE `tele`.`plants` ADD COLUMN IF NOT EXISTS `v` Nullable(Float64) DEFAULT `v_int` CODEC(ZSTD(1))',
+    ]);
   });
 
   it('objects to tables in which an insert could be more than one part', () => {

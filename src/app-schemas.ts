@@ -1,0 +1,32 @@
+/** How the schema registry, the stores' tables and REST meet: part of the composition root. */
+import type { RestAdapterOptions } from './adapters/rest/adapter';
+import type { SharedRegistry, StoreTables } from './core/schema-registry';
+import type { Sink } from './core/sink';
+import { SchemaReconciler } from './registry/reconcile';
+import type { FileRegistry } from './registry/registry';
+import type { Logger } from './telemetry';
+import { createRouter, type RoutingConfig } from './tiering/routing';
+
+export interface SchemaParts {
+  readonly registry: FileRegistry;
+  readonly sinks: readonly Sink[];
+  /** The sinks' tables, and the registry that servers share; none without stores. */
+  readonly tables: readonly StoreTables[];
+  readonly shared: SharedRegistry | undefined;
+  readonly routing: RoutingConfig;
+  readonly logger: Logger;
+}
+
+/** Starts to keep registry and stores alike. Gives what REST needs of it, and what ends it. */
+export function startSchemas(parts: SchemaParts): {
+  readonly rest: Pick<RestAdapterOptions, 'stores' | 'tiersOf' | 'ensureTable'>;
+  stop(): Promise<void>;
+} {
+  const { registry, sinks, tables, shared, routing, logger } = parts;
+  const tiersOf: RestAdapterOptions['tiersOf'] = (schema) => createRouter(routing, () => schema)(schema.table);
+  if (shared === undefined) return { rest: { tiersOf }, stop: () => Promise.resolve() };
+  const reconciler = new SchemaReconciler({ registry, shared, sinks, logger });
+  reconciler.start();
+  const rest = { stores: tables, tiersOf, ensureTable: reconciler.ensureTable.bind(reconciler) };
+  return { rest, stop: () => reconciler.stop() };
+}

@@ -1,0 +1,26 @@
+/** What would be done to PostgreSQL for a schema, without a store: names, types and statements. */
+import { storeForm } from '../../core/column-name';
+import type { TableSchema } from '../../core/table-schema';
+import { addColumns, createHypertable, createIndexes, createTable, pgColumns } from './ddl';
+import { widenColumn, wideningsOf } from './widen';
+
+export const columnsOfSchema = (schema: TableSchema): ReadonlyMap<string, string> =>
+  new Map(pgColumns(storeForm(schema)).map(({ name, type }) => [name, type]));
+
+/** Day partitions, which depend on the clock, are left out. A widening is shown as it is done in a small table. */
+export function explainTable(schema: TableSchema, before: TableSchema | undefined, timescale: boolean): string[] {
+  const stored = storeForm(schema);
+  if (before === undefined) {
+    const create = [createTable(stored, !timescale), ...(timescale ? [createHypertable(stored)] : [])];
+    return [...create, ...createIndexes(stored)];
+  }
+  const existing = new Map(columnsOfSchema(before));
+  const widenings = wideningsOf(stored, existing);
+  for (const { column, oldName, isExact } of widenings) if (isExact) existing.set(oldName, existing.get(column.name) ?? '');
+  const indexes = new Set(createIndexes(storeForm(before)));
+  return [
+    ...widenings.flatMap((widening) => widenColumn(stored, widening, true)),
+    ...[addColumns(stored, existing) ?? []].flat(),
+    ...createIndexes(stored).filter((index) => !indexes.has(index)),
+  ];
+}
