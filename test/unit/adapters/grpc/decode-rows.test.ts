@@ -63,20 +63,20 @@ describe('rows', () => {
       },
     },
   };
-  const names = Object.keys(KINDS);
-  const row = fc.record(Object.fromEntries(names.map((name) => [name, fc.option(KINDS[name].values, { freq: 3 })])));
+  const kindNames = Object.keys(KINDS);
+  const anyRow = fc.record(Object.fromEntries(kindNames.map((name) => [name, fc.option(KINDS[name].values, { freq: 3 })])));
 
   it('come out with every value, given by name or by position', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.tuple(row, fc.boolean()), { minLength: 1, maxLength: 20 }), async (given) => {
+      fc.asyncProperty(fc.array(fc.tuple(anyRow, fc.boolean()), { minLength: 1, maxLength: 20 }), async (given) => {
         const value = (of: Record<string, unknown>, name: string): object =>
           of[name] === null ? {} : KINDS[name].message(of[name] as never);
         const rows = given.map(([of, byName]) =>
           byName
-            ? { fields: Object.fromEntries(names.map((name) => [name, value(of, name)])) }
-            : { values: names.map((name) => value(of, name)) },
+            ? { fields: Object.fromEntries(kindNames.map((name) => [name, value(of, name)])) }
+            : { values: kindNames.map((name) => value(of, name)) },
         );
-        const { batches, rejectedRows } = await decodeWrite({ table: 'cars', rows: { columns: names, rows } });
+        const { batches, rejectedRows } = await decodeWrite({ table: 'cars', rows: { columns: kindNames, rows } });
         expect(rejectedRows).toBe(0);
         expect(plainRows(batches[0]?.batch)).toEqual(
           given.map(([of]) => ({
@@ -270,8 +270,7 @@ describe('rows', () => {
   });
 
   it('have their last value where a name comes twice (PB3)', async () => {
-    const entry = (value: number): Buffer =>
-      Buffer.concat([Buffer.from('0a09' + '0a0161' + '1204' + '1080', 'hex'), Buffer.of(0x80, value)]);
+    const entry = (value: number): Buffer => Buffer.concat([Buffer.from('0a090a016112041080', 'hex'), Buffer.of(0x80, value)]);
     const inner = Buffer.concat([entry(1), entry(2)]);
     const rows = Buffer.concat([Buffer.of(0x12, inner.length), inner]);
     const message = Buffer.concat([encodeIngest('WriteRequest', { table: 't' }), Buffer.of(0x22, rows.length), rows]);
