@@ -486,7 +486,7 @@ describe('reflection and health', () => {
     message Files { repeated bytes file_descriptor_proto = 1; }
     message Response { Files file_descriptor_response = 4; Services list_services_response = 6; }`);
 
-  async function reflect(request: object): Promise<Record<string, never>> {
+  async function reflect(request: object): Promise<Record<string, unknown>> {
     const raw = await RawGrpcClient.open(address);
     const body = frame(root.lookupType('r.Request').encode(request).finish());
     const answer = await raw.unary('/grpc.reflection.v1.ServerReflection/ServerReflectionInfo', body);

@@ -82,7 +82,7 @@ describe('rows', () => {
           given.map(([of]) => ({
             time: ARRIVAL_NS,
             ...Object.fromEntries(
-              names.filter((name) => of[name] !== null).map((name) => [name, KINDS[name].plain?.(of[name] as never) ?? of[name]]),
+              kindNames.filter((name) => of[name] !== null).map((name) => [name, KINDS[name].plain?.(of[name] as never) ?? of[name]]),
             ),
           })),
         );
