@@ -128,8 +128,8 @@ async function takeOut(
   if (kept > 0) throw new Error(`${kept} dead letters stay as they were`);
 }
 
-const chunks = <T>(list: readonly T[], size: number): T[][] =>
-  Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
+const chunks = <T>(all: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all.slice(i * size, (i + 1) * size));
 
 /** The JSON answer. Throws with the server's own words when it refuses. */
 async function ask(admin: string, method: string, path: string, body?: unknown): Promise<unknown> {

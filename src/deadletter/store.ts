@@ -43,6 +43,8 @@ export interface LogDeadLetterStoreOptions {
   readonly replayedBelow: () => Lsn;
   readonly clock: () => number;
   readonly logger: Logger;
+  /** Log beyond twice the letters that is left alone; default 64 MiB. */
+  readonly garbageBytesMax?: number;
 }
 
 /** Bytes of one answer of `list`, about. */
@@ -50,7 +52,6 @@ const PAGE_BYTES_MAX = 8 * 1024 * 1024;
 const READ_BYTES = 4 * 1024 * 1024;
 /** What one durable step of a replay or drop takes: groups and bytes. */
 const STEP = { groups: 256, bytes: 16 * 1024 * 1024 };
-/** Log beyond twice the letters that is left alone. */
 const GARBAGE_BYTES = 64 * 1024 * 1024;
 
 export class LogDeadLetterStore implements DeadLetterStore {
@@ -277,9 +278,9 @@ export class LogDeadLetterStore implements DeadLetterStore {
 
   /** Moves old groups to the end of a log that is mostly garbage, so that one old letter does not hold all that came after it. */
   private async compact(): Promise<void> {
-    const { log, replayedBelow } = this.options;
+    const { log, replayedBelow, garbageBytesMax = GARBAGE_BYTES } = this.options;
     let budget = this.groups.sizeBytes;
-    while (budget > 0 && log.stats().sizeBytes > 2 * this.groups.sizeBytes + GARBAGE_BYTES) {
+    while (budget > 0 && log.stats().sizeBytes > 2 * this.groups.sizeBytes + garbageBytesMax) {
       const group = this.groups.oldest();
       if (group === undefined || group.at >= replayedBelow()) return;
       const { head, ipc } = await this.read(group);

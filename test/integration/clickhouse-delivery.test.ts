@@ -14,7 +14,7 @@ import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { columnOf } from '../support/columns';
 import { HTTP_FAULTS, type HttpFault, HttpFaultProxy } from '../support/http-fault-proxy';
 import { logBatch } from '../support/log-batches';
-import { NOTHING_REFUSED } from '../support/refusals';
+import { NOTHING_REFUSED, Refusals } from '../support/refusals';
 
 // Every insert is synced to disk several times: a slow disk needs more than the usual time.
 jest.setTimeout(120_000);
@@ -232,19 +232,25 @@ describe('a write to ClickHouse', () => {
     }
   });
 
-  it('is refused with its code when the store does not take its content', async () => {
+  it('has no row stored when the store takes none, and each is refused with its code', async () => {
     const schema: TableSchema = { ...LOGS_EVENTS, table: 'choosy' as TableName };
     await sink.ensureTable(schema);
     await clickhouse.command("ALTER TABLE choosy ADD CONSTRAINT no_get CHECK message NOT LIKE 'GET%'");
     const at = nextLsn();
-    await expect(sink.write(write(at, false, schema))).rejects.toMatchObject({ failure: 'content', storeCode: '469' });
+    const { refused, onRefused, rows } = new Refusals();
+    await sink.write({ ...write(at, false, schema), refused, onRefused });
+    expect(rows).toHaveLength(ROWS);
+    expect(rows[0]).toMatchObject({ row: 0, stage: 'insert', code: '469', column: 'message' });
     expect(await count(at, 'choosy')).toBe('0');
   });
 
-  it('is refused when a column is not in the schema', async () => {
+  it('is refused as a whole when a column is not in the schema', async () => {
     const batch = recordBatch([...columnsOf(), { name: 'stranger', data: columnOf('int32', Array(ROWS).fill(1), 'plain') }]);
     const at = nextLsn();
-    await expect(sink.write({ ...write(at, false), batch })).rejects.toMatchObject({ failure: 'content' });
+    const { refused, onRefused, rows } = new Refusals();
+    await sink.write({ ...write(at, false), batch, refused, onRefused });
+    expect(rows).toHaveLength(ROWS);
+    expect(rows[0]).toMatchObject({ stage: 'schema', code: 'unknown_column', column: 'stranger' });
     expect(await count(at)).toBe('0');
   });
 });

@@ -19,7 +19,11 @@ import { startPostgres, type TestPostgres } from '../support/postgres';
 import { Refusals } from '../support/refusals';
 import { TcpProxy } from '../support/tcp-proxy';
 
-jest.setTimeout(60_000);
+/** One row of 1,000 is bad. `POISON_ROWS=1000000` is the full size. */
+const ROWS = Number(process.env['POISON_ROWS'] ?? 20_000);
+const BAD = ROWS / 1_000;
+
+jest.setTimeout(60_000 + ROWS);
 
 const NOW_NS = BigInt(Date.now()) * 1_000_000n;
 
@@ -66,8 +70,10 @@ const newSink = (url = server.url): PostgresSink => new PostgresSink({ url, logg
 const newTable = (): TableSchema => schemaOf(`things_${++tables}`);
 const idsOf = async (table: string): Promise<number[]> =>
   (await client.query<{ id: string }>(`SELECT id FROM ${table} ORDER BY id, time`)).rows.map(({ id }) => Number(id));
-const numbers = (count: number, without: readonly number[] = []): number[] =>
-  Array.from({ length: count }, (_, i) => i).filter((i) => !without.includes(i));
+const numbers = (count: number, without: readonly number[] = []): number[] => {
+  const left = new Set(without);
+  return Array.from({ length: count }, (_, i) => i).filter((i) => !left.has(i));
+};
 
 beforeAll(async () => {
   server = await startPostgres();
@@ -161,23 +167,23 @@ describe('one write with rows that PostgreSQL refuses', () => {
 });
 
 describe('delivery of rows that PostgreSQL refuses', () => {
-  it('parks 20 of 20,000, keeps them across a restart, and a replay after the schema was put right stores them once', async () => {
+  it('parks each row of 1,000 that is bad, keeps them across a restart, and a replay after the schema was put right stores them once', async () => {
     const schema = newTable();
     const rig = await DeliveryRig.start({ schemas: [schema], makeSink: () => newSink() });
     try {
       await rig.delivery.firstReady;
       await client.query(`ALTER TABLE ${schema.table} ALTER note TYPE varchar(10)`);
-      const bad = numbers(20).map((i) => i * 1_000 + 17);
-      for (let from = 0; from < 20_000; from += 2_000) {
+      const bad = numbers(BAD).map((i) => i * 1_000 + 17);
+      for (let from = 0; from < ROWS; from += 2_000) {
         const special = bad
           .filter((i) => i >= from && i < from + 2_000)
           .map((i) => [i - from, { note: `much too long ${i}` }] as const);
         await rig.append(schema, batchOf(2_000, new Map(special), from));
       }
-      await rig.drained();
-      expect(await idsOf(schema.table)).toEqual(numbers(20_000, bad));
+      await rig.drained(60_000 + ROWS);
+      expect(await idsOf(schema.table)).toEqual(numbers(ROWS, bad));
       await rig.restart();
-      const { letters } = await rig.store.list({ filter: { table: schema.table }, limit: 100 });
+      const { letters } = await rig.store.list({ filter: { table: schema.table }, limit: 10_000 });
       const found = letters.map(({ json, code, column, stage }) => [JSON.parse(json).id, code, column, stage]);
       expect(found).toEqual(bad.map((i) => [i, '22001', 'note', 'hot_insert']));
       expect(letters.map(({ lsn }) => lsn)).toEqual(bad.map((i) => Math.floor(i / 2_000) + 1));
@@ -185,17 +191,17 @@ describe('delivery of rows that PostgreSQL refuses', () => {
       // Still refused: they come back as new letters.
       expect(await rig.replay({ ids: [letters[0].id] })).toBe(1);
       await rig.drained();
-      expect(rig.store.stats().letters).toBe(20);
+      expect(rig.store.stats().letters).toBe(BAD);
 
       await client.query(`ALTER TABLE ${schema.table} ALTER note TYPE text`);
-      expect(await rig.replay({ filter: { code: '22001' } })).toBe(20);
+      expect(await rig.replay({ filter: { code: '22001' } })).toBe(BAD);
       await rig.restart();
       await rig.drained();
-      expect(await idsOf(schema.table)).toEqual(numbers(20_000));
+      expect(await idsOf(schema.table)).toEqual(numbers(ROWS));
       expect(rig.store.stats()).toMatchObject({ letters: 0, sizeBytes: 0 });
-      expect(await rig.store.replay({ ids: letters.map(({ id }) => id) })).toMatchObject({ done: 0, keptCount: 20 });
+      expect(await rig.store.replay({ ids: letters.map(({ id }) => id) })).toMatchObject({ done: 0, keptCount: BAD });
       const metrics = await rig.telemetry.registry.metrics();
-      expect(metrics).toContain(`thermocline_dead_letters_total{table="${schema.table}",tier="hot",code="22001"} 21`);
+      expect(metrics).toContain(`thermocline_dead_letters_total{table="${schema.table}",tier="hot",code="22001"} ${BAD + 1}`);
     } finally {
       await rig.stop();
     }

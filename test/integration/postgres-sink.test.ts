@@ -3,6 +3,7 @@ import { Client } from 'pg';
 import { recordBatch } from '../../src/columnar/record-batch';
 import { BUILTIN_TABLES, LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../src/core/builtin-tables';
 import type { Lsn, TableName } from '../../src/core/ids';
+import { SinkError } from '../../src/core/sink';
 import type { ColumnSchema, TableSchema } from '../../src/core/table-schema';
 import { PostgresSink } from '../../src/sinks/postgres/sink';
 import { silentLogger, Telemetry } from '../../src/telemetry';
@@ -10,6 +11,7 @@ import { columnOf } from '../support/columns';
 import { logBatch, timestamps, utf8 } from '../support/log-batches';
 import { metricBatch, timesFrom, writeOf } from '../support/metric-batches';
 import { startPostgres, type TestPostgres } from '../support/postgres';
+import { Refusals } from '../support/refusals';
 
 const WAL = 'a'.repeat(32);
 const DAY_NS = 86_400_000_000_000n;
@@ -102,19 +104,27 @@ test('an identity that stands for other entries is an alarm, not a delivery', as
   expect(await count('metrics_events')).toBe(1);
 });
 
-test('rows that PostgreSQL refuses for what they hold are a content error, and nothing of the write stays', async () => {
+test('of a write whose refused rows cannot be parked nothing stays, and it succeeds when they can', async () => {
   const schema = schemaWith(1, [{ name: 'doc', type: 'json', nullable: true }]);
-  const bad = sink.write(writeOf(WAL, 1, documents(['{}', '{"a":', '{}']), schema));
-  await expect(bad).rejects.toMatchObject({ failure: 'content', storeCode: '22P02' });
+  const bad = writeOf(WAL, 1, documents(['{}', '{"a":', '{}']), schema);
+  const onRefused = async (): Promise<void> => {
+    throw new SinkError('retry', 'no room');
+  };
+  await expect(sink.write({ ...bad, onRefused })).rejects.toThrow(new SinkError('retry', 'no room'));
   expect(await count('orders')).toBe(0);
   expect(await count('_ingest_batches')).toBe(0);
-  await sink.write(writeOf(WAL, 1, documents(['{}', '{}']), schema));
+  const refusals = new Refusals();
+  await sink.write({ ...bad, mayHaveRun: true, refused: refusals.refused, onRefused: refusals.onRefused });
+  expect(refusals.rows).toMatchObject([{ row: 1, code: '22P02', column: 'doc' }]);
   expect(await count('orders')).toBe(2);
 });
 
-test('a row without a time is a content error', async () => {
+test('a row without a time is refused, the others are stored', async () => {
   const batch = recordBatch([{ name: 'time', data: timestamps([NOW_NS, null]) }]);
-  await expect(sink.write(writeOf(WAL, 1, batch))).rejects.toMatchObject({ failure: 'content' });
+  const { refused, onRefused, rows } = new Refusals();
+  await sink.write({ ...writeOf(WAL, 1, batch), refused, onRefused });
+  expect(rows).toMatchObject([{ row: 1, code: expect.stringMatching(/^23/), column: 'time' }]);
+  expect(await count('metrics_events')).toBe(1);
 });
 
 test('NUL is taken out of texts and counted', async () => {
