@@ -63,7 +63,7 @@ function later<T>(order: readonly T[], a: T | undefined, b: T | undefined): T | 
 
 /**
  * `shared` with what only `local` has. Where they cannot both be had (time column, home tier) `shared` stands, because tables were made
- * by it. The version is the greater one when nothing has to be added, otherwise one above `shared` at least.
+ * by it. The version is above that of each side that lacked something.
  */
 export function mergeSchemas(shared: TableSchema, local: TableSchema): TableSchema {
   const policy = later(TABLE_POLICIES, shared.policy, local.policy);
@@ -77,9 +77,9 @@ export function mergeSchemas(shared: TableSchema, local: TableSchema): TableSche
     tier: shared.tier,
     ...(policy === undefined ? {} : { policy }),
   };
-  const version = sameContent(merged, shared)
-    ? Math.max(shared.version, local.version)
-    : Math.max(shared.version + 1, local.version);
+  // Each side's next version, unless it has all of this already: one number never stands for two schemas.
+  const next = ({ version }: TableSchema, same: boolean): number => (same ? version : version + 1);
+  const version = Math.max(next(shared, sameContent(merged, shared)), next(local, sameContent(merged, local)));
   return { ...merged, version };
 }
 

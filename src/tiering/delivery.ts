@@ -206,7 +206,10 @@ export class Delivery {
     return partsOf(entries, sink.tier, {
       partitioning: sink.partitioning,
       timeColumnOf: (table) => this.schema(table).timeColumn,
-      formOf: (batch, table) => widenBatch(batch, this.schema(table)),
+      formOf: (batch, table, schemaVersion) => {
+        const schema = this.schema(table);
+        return schemaVersion === schema.version ? batch : widenBatch(batch, schema);
+      },
     });
   }
 

@@ -28,7 +28,7 @@ export interface PartitionRule {
   readonly partitioning: 'none' | 'day';
   readonly timeColumnOf: (table: TableName) => string;
   /** The batch in the form of the schema in force: columns may have become wider since it was accepted. */
-  readonly formOf?: (batch: RecordBatch, table: TableName) => RecordBatch;
+  readonly formOf?: (batch: RecordBatch, table: TableName, schemaVersion: number) => RecordBatch;
 }
 
 /** How many of the entries, from the first, fit into one plan: at least one. */
@@ -56,7 +56,7 @@ export function partsOf(entries: readonly WalEntry[], tier: Tier, rule: Partitio
     for (const stored of entry.batches) {
       if (!stored.tiers.includes(tier)) continue;
       const accepted = decodeIpc(joinPieces(stored.ipc));
-      const batch = rule.formOf?.(accepted, stored.table) ?? accepted;
+      const batch = rule.formOf?.(accepted, stored.table, stored.schemaVersion) ?? accepted;
       for (const [partition, piece] of piecesOf(batch, stored.table, rule)) {
         const key = `${stored.table}/${partition}`;
         const part = parts.get(key) ?? { table: stored.table, partition, rows: 0, pieces: [] };

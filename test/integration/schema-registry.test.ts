@@ -18,7 +18,7 @@ import { ClickHouseSink } from '../../src/sinks/clickhouse/sink';
 import { PostgresSink } from '../../src/sinks/postgres/sink';
 import { silentLogger, Telemetry } from '../../src/telemetry';
 import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
-import { columnOf } from '../support/columns';
+import { type ColumnValue, columnOf } from '../support/columns';
 import { timestamps } from '../support/log-batches';
 import { writeOf } from '../support/metric-batches';
 import { startPostgres, type TestPostgres } from '../support/postgres';
@@ -175,6 +175,42 @@ test('an integer column becomes a double: earlier and later values are read from
   expect(hot.rows).toEqual([exact, exact, [0.7, null, null]]);
   const cold = await clickhouse.rows('SELECT v, v_int, n FROM widened ORDER BY v_int, v');
   expect(cold).toEqual([exact, exact, [0.7, null, null]]);
+}, 60_000);
+
+test('a column that became text holds the same texts, whether the store or the server converted them', async () => {
+  const [one] = servers;
+  const table = 'coerced' as TableName;
+  const samples: [ColumnType, ColumnValue][] = [
+    ['int64', -9_007_199_254_740_993n],
+    ['bool', true],
+    ['date', Date.UTC(2024, 1, 29) / 86_400_000],
+    ['timestamp', NOW_NS + 123_456_789n],
+    ['attributes', { key: 'text' }],
+    ['list<int64>', [1n, 2n]],
+    ['binary', Uint8Array.of(0, 255)],
+  ];
+  const columns = samples.map(([type], i): ColumnSchema => ({ name: `c${i}`, type, nullable: true, conflict: 'coerce' }));
+  const before = await one.registry.evolve(table, [time, ...columns], { timeColumn: 'time' });
+  const old = samples.map(([type, value], i) => ({ name: `c${i}`, data: columnOf(type, [value], 'plain') }));
+  for (const sink of [one.hot, one.cold]) {
+    await sink.ensureTable(before);
+    await sink.write(write(1, before, old));
+  }
+  const after = await one.registry.evolve(
+    table,
+    columns.map(({ name }) => col(name, 'string')),
+    { timeColumn: 'time' },
+  );
+  for (const sink of [one.hot, one.cold]) await sink.write(write(2, after, old));
+  const names = columns.map(({ name }) => name).join(', ');
+  const hot = await client.query<string[]>({ text: `SELECT ${names} FROM coerced`, rowMode: 'array' });
+  const cold = (await clickhouse.rows(`SELECT ${names} FROM coerced`)) as string[][];
+  const scalars = ['-9007199254740993', 'true', '2024-02-29', '2026-01-15T12:00:00.123456789Z'];
+  for (const row of [...hot.rows, ...cold]) {
+    expect(row.slice(0, 4)).toEqual(scalars);
+    expect([JSON.parse(row[4]), JSON.parse(row[5])]).toEqual([{ key: 'text' }, [1, 2]]);
+  }
+  expect(hot.rows.map((row) => row[6])).toEqual(['AP8=', 'AP8=']);
 }, 60_000);
 
 test('a server that does not know yet of a wider column neither fails nor misreads: it looks again', async () => {

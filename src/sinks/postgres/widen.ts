@@ -66,7 +66,9 @@ export function widenColumn(schema: TableSchema, widening: Widening, isSmall: bo
 /** An expression for the column's values in the new type, as columnar/widen.ts spells them. */
 function converted(name: string, from: ColumnType, to: ColumnType): string {
   const value = quoteIdentifier(name);
+  if (to === 'json') return `to_jsonb(${value})`;
   if (to !== 'string') return `${value}::${PG_TYPES[to]}`;
+  if (from.startsWith('list')) return `to_jsonb(${value})::text`;
   if (from === 'binary') return `translate(encode(${value}, 'base64'), E'\\n', '')`;
   if (from !== 'timestamp') return `${value}::text`;
   const micros = `to_char(${value} AT TIME ZONE 'UTC', ${quoteLiteral('YYYY-MM-DD"T"HH24:MI:SS.US')})`;
