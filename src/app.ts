@@ -361,7 +361,6 @@ export class App {
     const addresses = { http: await http.start(), grpc: await grpc.start() };
     grpc.setServing(true);
     this.stops.push(async () => {
-      flight.stop();
       await Promise.all([http.stop(graceMs), grpc.stop(graceMs)]);
       ingest.refuse('shutting down');
     });

@@ -42,6 +42,11 @@ export class ForeignStream {
     return bytes;
   }
 
+  /** What the dictionaries hold, buffer by buffer, in the order of their ids. */
+  *dictionaryBuffers(): Generator<Uint8Array> {
+    for (const [, values] of [...this.dictionaries].sort(([a], [b]) => a - b)) yield* buffersOf(values);
+  }
+
   /** Counts rows anew: in Flight each batch is a request of its own, the stream may be as long as it likes. */
   beginRequest(): void {
     this.rows = 0;
@@ -119,6 +124,13 @@ export class ForeignStream {
       return this.reader(EMPTY_SOURCE).plain(field, field.name);
     });
   }
+}
+
+function* buffersOf(data: Data): Generator<Uint8Array> {
+  for (const buffer of [data.nullBitmap, data.valueOffsets, data.values] as (NodeJS.TypedArray | undefined)[]) {
+    if (buffer !== undefined) yield new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  }
+  for (const child of data.children) yield* buffersOf(child);
 }
 
 function checkVersion(message: FlatTable): void {

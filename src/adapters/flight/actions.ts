@@ -1,19 +1,19 @@
 /** DoAction: what a Flight client can do beside reading and writing. Bodies and results are JSON but for those of Flight SQL. */
-import { COLUMN_TYPES } from '../../columnar/arrow-type';
 import { IngestError } from '../../core/errors';
-import { type Lsn, lsn, type WalId } from '../../core/ids';
-import type { DeliveryProgress, Registry } from '../../core/ingest';
+import { type BatchId, type Lsn, parseBatchId } from '../../core/ids';
+import type { BatchStatus, DeliveryProgress, Registry } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
-import type { ColumnSchema, ColumnType, Tier } from '../../core/table-schema';
+import type { Tier } from '../../core/table-schema';
+import { checkTableName } from '../schema-on-write';
+import { type ColumnRequest, registrationOf } from '../table-registration';
 import { type Action, writeActionType } from './messages';
 import { readSqlCommand, readStatementQuery, writePreparedStatement } from './sql-messages';
-import { checkedTable, checkedTier } from './table-writer';
+import { checkedTier } from './table-writer';
 import { jsonObject, sqlTicket } from './ticket';
 import { malformed } from './wire';
 
 /** How far the log and the sinks are. */
 export interface FlightProgress extends DeliveryProgress {
-  readonly walId: WalId;
   /** The last durable entry. */
   durableLsn(): Lsn;
 }
@@ -21,6 +21,7 @@ export interface FlightProgress extends DeliveryProgress {
 export interface ActionContext {
   readonly registry: Registry;
   readonly progress: FlightProgress;
+  readonly batches: BatchStatus;
   /** Store of statements that are prepared in this call. */
   readonly tier: Tier;
   /** Aborted when the client goes away. */
@@ -64,25 +65,22 @@ const json = (value: object): Buffer => Buffer.from(JSON.stringify(value));
 
 async function createTable(body: Buffer, { registry }: ActionContext): Promise<Buffer> {
   const { table: name, columns, time_column: timeColumn, tier } = jsonObject(body.toString(), 'the body of create_table');
-  const table = checkedTable(String(name));
+  if (typeof name !== 'string') throw malformed('create_table needs a member table');
   if (!Array.isArray(columns)) throw malformed('create_table needs a list of columns');
-  const wanted = columns.map(readColumn);
-  const time = typeof timeColumn === 'string' ? timeColumn : wanted.find(({ type }) => type === 'timestamp')?.name;
-  if (time === undefined) throw malformed('create_table needs a column of type timestamp');
-  const nullable = wanted.map((column) => ({ ...column, nullable: column.nullable && column.name !== time }));
-  const home = checkedTier(tier, 'tier');
-  const schema = await registry.evolve(table, nullable, { timeColumn: time, ...(home === undefined ? {} : { tier: home }) });
+  if (timeColumn !== undefined && typeof timeColumn !== 'string') throw malformed('time_column must be a string');
+  const table = checkTableName(name);
+  const request = { table, columns: columns.map(readColumn), timeColumn, tier: checkedTier(tier, 'tier') };
+  const registration = registrationOf(request, registry.get(table));
+  const schema = await registry.evolve(table, registration.columns, registration.options);
   return json({ table, version: schema.version, tier: schema.tier });
 }
 
-function readColumn(value: unknown): ColumnSchema {
-  const { name, type, nullable = true } = (value ?? {}) as { name?: unknown; type?: unknown; nullable?: unknown };
-  if (typeof name !== 'string') throw malformed('a column needs a name');
-  if (!isColumnType(type)) throw malformed(`column ${name.slice(0, 80)} has no known type`);
-  return { name, type, nullable: nullable !== false };
+function readColumn(value: unknown): ColumnRequest {
+  const column = (value ?? {}) as Partial<Record<'name' | 'type' | 'required' | 'low_cardinality', unknown>>;
+  const { name, type, required = false, low_cardinality: lowCardinality = false } = column;
+  if (typeof name !== 'string' || typeof type !== 'string') throw malformed('a column needs a name and a type');
+  return { name, type, required: required === true, lowCardinality: lowCardinality === true };
 }
-
-const isColumnType = (type: unknown): type is ColumnType => (COLUMN_TYPES as readonly unknown[]).includes(type);
 
 async function flush(body: Buffer, { progress, signal }: ActionContext): Promise<Buffer> {
   const { timeout_ms: timeoutMs = LIMITS.ackTimeoutMs } = jsonObject(body.toString(), 'the body of flush');
@@ -99,25 +97,13 @@ async function flush(body: Buffer, { progress, signal }: ActionContext): Promise
   return json({ lsn: at });
 }
 
-async function batchStatus(body: Buffer, { progress }: ActionContext): Promise<Buffer> {
-  const id = body.toString();
-  const [walId, position] = /^([0-9a-f]{32})-(\d{1,15})$/.exec(id)?.slice(1) ?? [];
-  if (position === undefined) throw malformed('the body of batch_status must be the id of a batch');
-  const at = lsn(Number(position));
-  if (walId !== progress.walId || at > progress.durableLsn()) throw new IngestError('not_found', 'no such batch');
-  const states = await Promise.all(TIERS.map((tier) => isDelivered(progress, tier, at)));
-  return json({ batch: id, durable: true, hot: states[0] ? 'delivered' : 'pending', cold: states[1] ? 'delivered' : 'pending' });
-}
-
-async function isDelivered(progress: DeliveryProgress, tier: Tier, at: Lsn): Promise<boolean> {
-  const limit = new AbortController();
-  const asked = progress.delivered(tier, at, limit.signal).then(
-    () => true,
-    () => false,
-  );
-  // What holds already is known after the microtasks of this turn.
-  setImmediate(() => limit.abort());
-  return asked;
+function batchStatus(body: Buffer, { batches }: ActionContext): Buffer {
+  const batch = body.toString();
+  if (parseBatchId(batch) === undefined) throw malformed('the body of batch_status must be the id of a batch');
+  const status = batches.status(batch as BatchId);
+  if (status === undefined) throw new IngestError('not_found', 'no such batch');
+  const tiers = status.map(({ tier, delivered }) => [tier, delivered ? 'delivered' : 'pending']);
+  return json({ batch, ...Object.fromEntries(tiers) });
 }
 
 /** The statement itself is the handle, so that nothing is kept on the server. */

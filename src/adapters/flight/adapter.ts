@@ -10,7 +10,7 @@ import type {
 } from '@grpc/grpc-js';
 import { IngestError } from '../../core/errors';
 import type { TableName } from '../../core/ids';
-import type { Ingest, Registry } from '../../core/ingest';
+import type { BatchStatus, Ingest, Registry } from '../../core/ingest';
 import type { ArrowSql } from '../../core/query';
 import type { RowEraser } from '../../core/row-eraser';
 import type { Tier } from '../../core/table-schema';
@@ -18,7 +18,9 @@ import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
 import { asBytes, type GrpcService } from '../grpc-contract';
 import { grpcServiceError } from '../grpc-status';
+import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
+import { checkTableName } from '../schema-on-write';
 import { type FlightProgress, listActions, runAction } from './actions';
 import { handshake, type Login, openLogin } from './handshake';
 import { flightMessages } from './ipc-parts';
@@ -37,7 +39,7 @@ import { replaceTable } from './replace-table';
 import { readSqlCommand, readStatementQuery, type SqlCommand } from './sql-messages';
 import { sqlMetadata } from './sql-metadata';
 import { tableSchemaMessage } from './table-types';
-import { checkedTable, checkedTier, destinationOf, TableWriter } from './table-writer';
+import { checkedTier, destinationOf, TableWriter } from './table-writer';
 import { readTicket, sqlTicket, tableTicket } from './ticket';
 import { malformed } from './wire';
 
@@ -45,6 +47,7 @@ export interface FlightAdapterOptions {
   readonly ingest: Ingest;
   readonly registry: Registry;
   readonly progress: FlightProgress;
+  readonly batches: BatchStatus;
   /** The stores that answer DoGet; without one its tables and statements are UNIMPLEMENTED. */
   readonly sql: Readonly<Record<Tier, ArrowSql | undefined>>;
   /** For the mode `replace` of bulk ingest; without one it is UNIMPLEMENTED. */
@@ -79,6 +82,7 @@ export class FlightAdapter {
         name: NAME,
         definition: DEFINITION,
         protoFile: 'arrow/flight/protocol/Flight.proto',
+        drain: () => this.drain(),
         implementation: {
           handshake: (call: DuplexCall) => handshake(call, options.login ?? openLogin),
           listFlights: (call: WritableCall) => serve(call, () => this.listFlights(call)),
@@ -97,8 +101,8 @@ export class FlightAdapter {
     ];
   }
 
-  /** Streams of batches read no further, answer what is on its way and end with UNAVAILABLE. New ones end at once. */
-  stop(): void {
+  /** Streams of batches read no further, answer what is on its way and end with UNAVAILABLE; new ones end at once. */
+  private drain(): void {
     this.isStopping = true;
     for (const stream of this.streams) stream.fail(stopping());
   }
@@ -107,8 +111,11 @@ export class FlightAdapter {
     const { ingest, registry, progress, erasers, windowBytes = WINDOW_BYTES, admissionWaitMs = ADMISSION_WAIT_MS } = this.options;
     let ack: ReturnType<typeof parseAck>;
     let tier: Tier | undefined;
+    let key: string | undefined;
     try {
       ack = parseAck(headerOf(call.metadata, 'x-ack'));
+      key = headerOf(call.metadata, IDEMPOTENCY_HEADER);
+      idempotencyOf(key, []);
       tier = tierOf(call.metadata);
     } catch (error) {
       call.emit('error', grpcServiceError(IngestError.from(error)));
@@ -120,6 +127,7 @@ export class FlightAdapter {
       metrics: this.metrics,
       nowNs: this.nowNs,
       ack,
+      key,
       windowBytes,
       admissionWaitMs,
       writeAck,
@@ -139,7 +147,7 @@ export class FlightAdapter {
 
   private flightInfo(call: ServerUnaryCall<Buffer, Buffer>): Buffer {
     const descriptor = readDescriptor(call.request);
-    if (descriptor.type === 'path') return this.tableInfo(checkedTable(pathElement(descriptor)), descriptor.bytes);
+    if (descriptor.type === 'path') return this.tableInfo(checkTableName(pathElement(descriptor)), descriptor.bytes);
     if (descriptor.type !== 'cmd') throw malformed('the descriptor must be a path or a command');
     const command = readSqlCommand(descriptor.cmd);
     if (command === undefined) throw malformed('the command is not a Flight SQL message');
@@ -163,7 +171,7 @@ export class FlightAdapter {
 
   private schemaOf(call: ServerUnaryCall<Buffer, Buffer>): Buffer {
     const descriptor = readDescriptor(call.request);
-    if (descriptor.type === 'path') return writeBytes(this.tableSchema(checkedTable(pathElement(descriptor))));
+    if (descriptor.type === 'path') return writeBytes(this.tableSchema(checkTableName(pathElement(descriptor))));
     const command = descriptor.type === 'cmd' ? readSqlCommand(descriptor.cmd) : undefined;
     if (command === undefined) throw malformed('the descriptor must be a path or a Flight SQL command');
     const rows = sqlMetadata(command, this.options.registry.list());
@@ -195,9 +203,9 @@ export class FlightAdapter {
   private async *act(call: WritableCall): AsyncGenerator<Buffer> {
     const gone = new AbortController();
     call.once('cancelled', () => gone.abort());
-    const { registry, progress } = this.options;
+    const { registry, progress, batches } = this.options;
     const tier = tierOf(call.metadata) ?? 'hot';
-    const result = await runAction(readAction(call.request), { registry, progress, tier, signal: gone.signal });
+    const result = await runAction(readAction(call.request), { registry, progress, batches, tier, signal: gone.signal });
     if (result !== undefined) yield writeBytes(result);
   }
 }

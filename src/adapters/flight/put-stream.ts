@@ -10,7 +10,7 @@
  * - Rows that cannot be stored are left out of their batch. Their number and the first of them come in the trailers; a stream of which
  *   no row was accepted ends as INVALID_ARGUMENT.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { createHash } from 'node:crypto';
 import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { RecordBatch } from 'apache-arrow';
 import { ForeignStream } from '../../columnar/validate';
@@ -20,6 +20,8 @@ import type { AckLevel, Admission, Ingest, WriteReceipt } from '../../core/inges
 import { LIMITS } from '../../core/limits';
 import { GrowingAdmission } from '../growing-admission';
 import { grpcServiceError } from '../grpc-status';
+import { readOneAhead } from '../grpc-stream';
+import { idempotencyOf } from '../idempotency-key';
 import type { RequestMetrics } from '../request-metrics';
 import { type FlightData, readFlightData, writeUpdateResult } from './messages';
 import type { TableWriter } from './table-writer';
@@ -29,6 +31,8 @@ export interface PutOptions {
   readonly metrics: RequestMetrics;
   readonly nowNs: () => bigint;
   readonly ack: AckLevel;
+  /** Idempotency key of the call, see `batchKey`. */
+  readonly key: string | undefined;
   /** Bytes of one stream between socket and WAL, beside the message that is being read. */
   readonly windowBytes: number;
   /** Longest wait for room in the server's budget, milliseconds. */
@@ -62,8 +66,10 @@ export class PutStream {
   /** A batch was not stored: nothing behind it is acknowledged. */
   private isCut = false;
   private failure: IngestError | undefined;
-  private interrupt: ((error: Error) => void) | undefined;
-  private wake: (() => void) | undefined;
+  /** Ends the pause of the reading loop: something may be different now. */
+  private wake: () => void = () => undefined;
+  /** Batches read so far. */
+  private batches = 0;
   private acceptedRows = 0;
   private rejectedRows = 0;
   /** Rows of the batches before this one, for the row numbers of rejections. */
@@ -76,15 +82,14 @@ export class PutStream {
     private readonly options: PutOptions,
   ) {
     this.dictionaryRoom = new GrowingAdmission(options.ingest);
-    limitReadAhead(call);
+    readOneAhead(call);
     call.once('cancelled', () => this.fail(new IngestError('cancelled', 'the client cancelled the call')));
   }
 
   /** Reads no further, answers what is on its way, and ends with this error. */
   fail(error: unknown): void {
     this.failure ??= IngestError.from(error);
-    this.interrupt?.(this.failure);
-    this.wake?.();
+    this.wake();
   }
 
   /** Serves the whole call; never rejects. */
@@ -102,20 +107,25 @@ export class PutStream {
   }
 
   private async readAll(): Promise<void> {
-    const messages = this.call.iterator({ destroyOnReturn: false });
-    for (;;) {
-      const next = await this.unlessFailed(messages.next());
-      if (next.done === true) return;
-      await this.take(next.value as Buffer);
+    const { call } = this;
+    call.on('readable', () => this.wake());
+    call.once('end', () => this.wake());
+    // Not by its async iterator, which destroys the call, status and all, when the call ends with an error.
+    while (!call.readableEnded) {
+      const message = call.read() as Buffer | null;
+      if (message === null) await this.pause();
+      else await this.take(message);
     }
   }
 
-  private unlessFailed<T>(wanted: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.interrupt = reject;
-      wanted.then(resolve, reject);
-      if (this.failure !== undefined) reject(this.failure);
-    });
+  /** Until `wake`. Throws when the stream has failed before or meanwhile. */
+  private async pause(): Promise<void> {
+    if (this.failure === undefined) {
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+    if (this.failure !== undefined) throw this.failure;
   }
 
   private async take(message: Buffer): Promise<void> {
@@ -166,11 +176,13 @@ export class PutStream {
     const decoded = writer.decode(batch, nowNs());
     const before = this.tail;
     this.windowUsedBytes += sizeBytes;
-    const written = ingest.write({ protocol: 'flight', batches: decoded.batches, ack }).finally(() => {
-      admission.release();
-      this.windowUsedBytes -= sizeBytes;
-      this.wake?.();
-    });
+    const written = ingest
+      .write({ protocol: 'flight', batches: decoded.batches, ack, ...this.idempotency(writer, data) })
+      .finally(() => {
+        admission.release();
+        this.windowUsedBytes -= sizeBytes;
+        this.wake();
+      });
     this.tail = Promise.allSettled([before, written]).then(([, result]) => {
       if (this.isCut) return;
       if (result.status === 'rejected') {
@@ -183,6 +195,20 @@ export class PutStream {
       else metrics.refused(decoded);
       if (writer.destination.results === 'batches' && data.appMetadata.length > 0) this.acknowledge(data.appMetadata);
     });
+  }
+
+  /**
+   * A key for each batch: the call's and the batch's app_metadata, or else its position in the stream. So a client that repeats a
+   * stream, or in a new stream only what was not acknowledged, stores nothing twice.
+   */
+  private idempotency(writer: TableWriter, { header, body, appMetadata }: FlightData): ReturnType<typeof idempotencyOf> {
+    const { key } = this.options;
+    const position = this.batches++;
+    if (key === undefined) return {};
+    const name = appMetadata.length === 0 ? `#${position}` : createHash('sha256').update(appMetadata).digest('base64url');
+    const hash = createHash('sha256').update(key).update(':').update(name);
+    const content = [writer.destination.table, header, body, ...this.arrow.dictionaryBuffers()];
+    return idempotencyOf(`flight:${hash.digest('base64url')}`, content);
   }
 
   private countRows(decoded: DecodedRequest, { batch, lsn }: WriteReceipt): void {
@@ -202,7 +228,7 @@ export class PutStream {
     this.unsentAckBytes += sizeBytes;
     this.call.write(this.options.writeAck(appMetadata), () => {
       this.unsentAckBytes -= sizeBytes;
-      this.wake?.();
+      this.wake();
     });
   }
 
@@ -213,11 +239,7 @@ export class PutStream {
       this.unsentAckBytes > UNSENT_ACK_BYTES_MAX ||
       (this.windowUsedBytes > 0 && this.windowUsedBytes + bytes > windowBytes)
     ) {
-      await this.unlessFailed(
-        new Promise<void>((resolve) => {
-          this.wake = resolve;
-        }),
-      );
+      await this.pause();
     }
     return this.whenThereIsRoom(() => ingest.admit(bytes));
   }
@@ -233,7 +255,8 @@ export class PutStream {
         if (!error.retryable || performance.now() >= untilMs) throw error;
       }
       // Not all streams at the same moment.
-      await this.unlessFailed(delay(pauseMs * (0.5 + Math.random())));
+      const timer = setTimeout(() => this.wake(), pauseMs * (0.5 + Math.random()));
+      await this.pause().finally(() => clearTimeout(timer));
     }
   }
 
@@ -267,13 +290,4 @@ export class PutStream {
     trailers.set('thermocline-rejections-bin', Buffer.from(JSON.stringify(shown)));
     return trailers;
   }
-}
-
-/**
- * One message at a time waits in the stream object, instead of 16 of up to 64 MiB each. Node has no public way to say so for a stream
- * that somebody else made; the test of FL9 notices when this one is gone.
- */
-function limitReadAhead(call: PutCall): void {
-  const { _readableState: state } = call as unknown as { _readableState?: { highWaterMark: number } };
-  if (state !== undefined) state.highWaterMark = 1;
 }

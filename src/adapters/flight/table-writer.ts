@@ -3,12 +3,13 @@ import type { RecordBatch } from 'apache-arrow';
 import type { ForeignField } from '../../columnar/foreign-schema';
 import type { DecodedRequest } from '../../core/batch';
 import { IngestError } from '../../core/errors';
-import { type TableName, tableName } from '../../core/ids';
+import type { TableName } from '../../core/ids';
 import type { Registry } from '../../core/ingest';
 import type { TableSchema, Tier } from '../../core/table-schema';
 import { decodeArrowBatches } from '../arrow-rows';
 import { columnsOfFields } from '../arrow-types';
 import { isBuiltin } from '../friendly-names';
+import { checkTableName } from '../schema-on-write';
 import { type FlightDescriptor, pathElement } from './messages';
 import { type IfExists, type IfNotExist, readSqlCommand, readStatementIngest, type StatementIngest } from './sql-messages';
 import { malformed } from './wire';
@@ -27,13 +28,6 @@ export interface Destination {
   readonly results: 'batches' | 'total';
 }
 
-/** Checks a table name from outside. Throws IngestError `invalid_argument`. */
-export function checkedTable(name: string): TableName {
-  const table = tableName(name);
-  if (table !== undefined) return table;
-  throw malformed('a table name is a letter, then letters, digits or _, at most 63, and none of the reserved names');
-}
-
 /** Throws IngestError `invalid_argument`. `undefined` and '' are no wish. */
 export function checkedTier(name: unknown, what: string): Tier | undefined {
   if (name === undefined || name === '') return undefined;
@@ -45,7 +39,7 @@ export function checkedTier(name: unknown, what: string): Tier | undefined {
 export function destinationOf(descriptor: FlightDescriptor | undefined, tier: Tier | undefined): Destination {
   if (descriptor === undefined) throw malformed('the first message must carry a descriptor');
   if (descriptor.type === 'path') {
-    const table = checkedTable(pathElement(descriptor));
+    const table = checkTableName(pathElement(descriptor));
     return { table, ifNotExist: 'create', ifExists: 'append', tier, results: 'batches' };
   }
   if (descriptor.type !== 'cmd') throw malformed('the descriptor must be a path or a command');
@@ -64,7 +58,7 @@ function ingestDestination(command: StatementIngest, tier: Tier | undefined): De
   if (option !== undefined) throw refused(`the option ${option.slice(0, 80)} is not known`);
   const { ifNotExist, ifExists } = command;
   const catalog = checkedTier(command.catalog, 'the catalog');
-  return { table: checkedTable(command.table), ifNotExist, ifExists, tier: catalog ?? tier, results: 'total' };
+  return { table: checkTableName(command.table), ifNotExist, ifExists, tier: catalog ?? tier, results: 'total' };
 }
 
 export class TableWriter {

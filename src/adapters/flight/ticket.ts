@@ -5,8 +5,9 @@
 import { IngestError } from '../../core/errors';
 import type { TableName } from '../../core/ids';
 import type { Tier } from '../../core/table-schema';
+import { checkTableName } from '../schema-on-write';
 import { readSqlCommand, type SqlCommand } from './sql-messages';
-import { checkedTable, checkedTier } from './table-writer';
+import { checkedTier } from './table-writer';
 import { malformed } from './wire';
 
 export type Wanted =
@@ -19,12 +20,12 @@ export function readTicket(ticket: Buffer): Wanted {
   if (ticket.length === 0) throw malformed('the ticket is empty');
   if (ticket[0] === '{'.charCodeAt(0)) return readJson(ticket.toString());
   const command = readSqlCommand(ticket);
-  return command === undefined ? { kind: 'table', table: checkedTable(ticket.toString()) } : { kind: 'command', command };
+  return command === undefined ? { kind: 'table', table: checkTableName(ticket.toString()) } : { kind: 'command', command };
 }
 
 function readJson(text: string): Wanted {
   const { table, sql, tier } = jsonObject(text, 'the ticket');
-  if (typeof table === 'string') return { kind: 'table', table: checkedTable(table) };
+  if (typeof table === 'string') return { kind: 'table', table: checkTableName(table) };
   if (typeof sql !== 'string') throw malformed('the ticket must have a member table or sql');
   return { kind: 'sql', sql, tier: checkedTier(tier, 'tier') ?? 'hot' };
 }
