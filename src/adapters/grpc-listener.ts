@@ -6,13 +6,13 @@ import type { Settings } from 'node:http2';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
 import { LIMITS } from '../core/limits';
 import type { Logger } from '../telemetry';
 import { GrpcCallGuard } from './grpc-call-guard';
 import type { GrpcService } from './grpc-contract';
+import { reflectionDefinitions } from './grpc-reflection';
 
 export interface GrpcListenerOptions {
   readonly host: string;
@@ -103,7 +103,7 @@ export class GrpcListener {
 
 function reflectionOf(services: readonly GrpcService[]): ReflectionService {
   const files = new Set(services.map((service) => service.protoFile));
-  const definitions = loadSync([...files, healthProtoPath], { includeDirs: [PROTO_FOLDER] });
+  const definitions = reflectionDefinitions([...files, healthProtoPath], [PROTO_FOLDER]);
   return new ReflectionService(definitions);
 }
 
