@@ -4,7 +4,8 @@ import { ColumnFullError } from '../../columnar/builders';
 import type { DecodedRequest } from '../../core/batch';
 import { IngestError } from '../../core/errors';
 import type { BatchId } from '../../core/ids';
-import type { BatchStatus, Ingest, Registry, WriteReceipt } from '../../core/ingest';
+import type { BatchStatus, Ingest, WriteReceipt } from '../../core/ingest';
+import type { SchemaRegistry } from '../../core/schema-registry';
 import type { Telemetry } from '../../telemetry';
 import { GrowingAdmission } from '../growing-admission';
 import { takeAdmission } from '../grpc-call-guard';
@@ -21,7 +22,7 @@ import { WriteStreamCall } from './write-stream';
 
 export interface IngestServiceOptions {
   readonly ingest: Ingest;
-  readonly registry: Registry;
+  readonly registry: SchemaRegistry;
   readonly batches: BatchStatus;
   readonly telemetry: Telemetry;
   readonly nowNs?: () => bigint;
@@ -144,7 +145,7 @@ export class IngestServiceAdapter {
       tier: messages.readTier(request.tier),
     };
     const { columns, options } = registrationOf(asked, registry.get(asked.table));
-    const schema = await registry.evolve(asked.table, columns, options);
+    const schema = await registry.register({ table: asked.table, columns, ...options });
     // Another request may have made the table, or a column of it, otherwise meanwhile.
     registrationOf(asked, schema);
     return { table: messages.tableMessage(schema) };

@@ -13,8 +13,10 @@ import { METRICS_EVENTS } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import { LIMITS } from '../../core/limits';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../core/table-schema';
+import { joinTypes, widerType } from '../../core/type-lattice';
 import { convertColumn } from '../arrow-convert';
 import { decodeArrowBatches, type Refusal } from '../arrow-rows';
+import { columnTypeOf } from '../arrow-types';
 import type { CellProblem } from '../cell-problem';
 import { aliasesOf, isBuiltin, overflowColumn } from '../friendly-names';
 import { newColumns, newNameProblem } from '../new-columns';
@@ -47,6 +49,8 @@ export function readRows(wire: Wire, spans: readonly Span[], context: { readonly
 
 class RowsDecoder {
   private readonly refused: Map<number, Refusal>;
+  /** Types that would hold values for which rows were refused, by column. */
+  private readonly wider = new Map<string, ColumnType>();
   private readonly fields: ForeignField[] = [];
   private readonly data: { name: string; data: Data }[] = [];
 
@@ -73,7 +77,8 @@ class RowsDecoder {
     else this.takeOverflow(overflow, [...own].find(([{ name }]) => name === overflow)?.[1], rest);
     if (this.data.length === 0) this.addEmptyTime();
     const { fields, data, schema, refused } = this;
-    return decodeArrowBatches(fields, [recordBatch(data)], schema, { arrivalNs, refused });
+    const decoded = decodeArrowBatches(fields, [recordBatch(data)], schema, { arrivalNs, refused });
+    return this.wider.size === 0 ? decoded : { ...decoded, conflicts: new Map([...(decoded.conflicts ?? []), ...this.wider]) };
   }
 
   private readonly refuse = (row: number, column: string, problem: CellProblem): void => {
@@ -134,11 +139,24 @@ class RowsDecoder {
   }
 
   /** The values of a lane in the form of the column. */
-  private convert(lane: ScalarLane | NestedLane, { name, type }: ColumnSchema, column: RowColumn): Data {
-    const report = (at: number, problem: CellProblem): void => this.refuse(lane.rows[at], column.name, problem);
+  private convert(lane: ScalarLane | NestedLane, target: ColumnSchema, column: RowColumn): Data {
+    const { name, type } = target;
+    const report = (at: number, problem: CellProblem): void => {
+      this.refuse(lane.rows[at], column.name, problem);
+      if ('builder' in lane) this.widen(target, problem.fits ?? columnTypeOf(this.lanes.of(target.name, lane).field));
+    };
     if ('spans' in lane) return this.nested(lane, type, report);
     const { field, data } = this.lanes.of(name, lane);
     return convertColumn(data, field, type, report);
+  }
+
+  /** Notes the type that would hold a value which did not fit, if the table may change. */
+  private widen(target: ColumnSchema, fits: ColumnType | undefined): void {
+    const { schema } = this;
+    const mayChange = (schema.policy ?? 'evolve') === 'evolve' && !isBuiltin(schema.table) && target.name !== schema.timeColumn;
+    const type = mayChange && fits !== undefined ? widerType(target, fits) : undefined;
+    const before = this.wider.get(target.name);
+    if (type !== undefined) this.wider.set(target.name, before === undefined ? type : joinTypes(before, type));
   }
 
   private nested(lane: NestedLane, type: ColumnType, report: (at: number, problem: CellProblem) => void): Data {

@@ -1,13 +1,14 @@
 import { readForeignStream } from '../../columnar/validate';
 import { decodeArrowBatches } from '../arrow-rows';
 import { columnsOfFields } from '../arrow-types';
+import { newColumns } from '../new-columns';
 import type { NamedRows } from '../schema-on-write';
 import { readColumns } from './decode-columns';
 import { readRows } from './decode-rows';
 import type { WireWrite } from './write-request';
 
 const NO_ROWS: NamedRows = {
-  infer: (known) => ({ columns: [], timeColumn: known?.timeColumn ?? 'time' }),
+  infer: (known) => newColumns(new Map(), known),
   decode: () => ({ batches: [], acceptedRows: 0, rejectedRows: 0, rejections: [] }),
 };
 
