@@ -33,7 +33,9 @@ export function planWrite(registry: Registry, table: TableName, rows: NamedRows)
   const { columns, timeColumn } = rows.infer(known);
   const preview = (asked: readonly ColumnSchema[]): TableSchema =>
     known !== undefined && asked.length === 0 ? known : registry.preview(table, asked, { timeColumn });
-  let schema = preview(columns);
+  // A request without rows names no column, and makes no table.
+  const nothing: TableSchema = { table, version: 1, columns, timeColumn, tier: 'hot' };
+  let schema = known === undefined && columns.length === 0 ? nothing : preview(columns);
   let plan: WritePlan = { known, schema, decoded: rows.decode(schema), asked: columns, timeColumn };
   for (let pass = 0; pass < WIDENINGS_MAX && plan.decoded.conflicts !== undefined; pass++) {
     const asked = withConflicts(plan);

@@ -40,7 +40,7 @@ const FIELD = { name: 0, typeType: 2, type: 3, dictionary: 4, children: 5 } as c
 const DICTIONARY = { id: 0, indexType: 1, kind: 3 } as const;
 const DEPTH_MAX = 8;
 /** Fields of all depths; the same bytes may describe many. */
-const FIELDS_MAX = LIMITS.columnsMax * 6;
+const FIELDS_MAX = LIMITS.streamColumnsMax * 2;
 
 const TYPE_NAMES: readonly string[] = (
   'none Null Int FloatingPoint Binary Utf8 Bool Decimal Date Time Timestamp Interval List Struct Union FixedSizeBinary ' +
@@ -52,7 +52,7 @@ export function readSchema(schema: FlatTable): ForeignField[] {
   if (schema.int16(SCHEMA.endianness, 0) !== 0) throw corrupt('big-endian data is not supported');
   const budget = { fields: FIELDS_MAX };
   const fields = Array.from(schema.tables(SCHEMA.fields), (field) => readField(field, '', 0, budget));
-  if (fields.length > LIMITS.columnsMax) throw corrupt(`a table has at most ${LIMITS.columnsMax} columns`);
+  if (fields.length > LIMITS.streamColumnsMax) throw corrupt(`a stream has at most ${LIMITS.streamColumnsMax} columns`);
   const names = new Set<string>();
   for (const { name } of fields) {
     if (names.has(name)) throw corrupt(`column ${name} is there twice`);

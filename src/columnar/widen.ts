@@ -179,7 +179,7 @@ function attributesText(data: Data, at: number): string {
   const valueTexts = viewColumn(value.children[1]);
   const members: string[] = [];
   for (let i = data.valueOffsets[at]; i < data.valueOffsets[at + 1]; i++) {
-    const kind = Number((kinds.values.values as Uint8Array)[positionOf(kinds, i)]);
+    const kind = (kinds.values.values as Uint8Array)[positionOf(kinds, i)];
     const text = stringAt(valueTexts.values, positionOf(valueTexts, i));
     members.push(`${JSON.stringify(stringAt(keys.values, positionOf(keys, i)))}:${attributeJson(kind, text)}`);
   }

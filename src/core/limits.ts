@@ -25,6 +25,8 @@ export const LIMITS = {
   rowsPerWriteMax: 1_000_000,
   /** Columns of one table (PostgreSQL's limit less our own columns). */
   columnsMax: 1_500,
+  /** Columns of one Arrow stream: what a table has no room for goes to its overflow column. */
+  streamColumnsMax: 10_000,
   /** Columns of its PostgreSQL table, where a timestamp has two: the limit is 1,600. */
   storeColumnsMax: 1_590,
   /** Distinct attribute keys remembered by one decoder; later keys are stored without interning. */

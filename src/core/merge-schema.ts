@@ -16,10 +16,10 @@ export function mergeColumns(a: readonly ColumnSchema[], b: readonly ColumnSchem
     ...b.filter(({ name }) => !names.has(name)),
   ];
   const mine = new Map(a.map((column) => [column.name, column]));
-  for (const { name, type } of [...merged]) {
-    const before = [mine.get(name), others.get(name)];
-    if (before.some((column) => column !== undefined && needsExact(column.type, type))) addExact(merged, name);
-  }
+  const halved = merged.filter(({ name, type }) =>
+    [mine.get(name), others.get(name)].some((column) => column !== undefined && needsExact(column.type, type)),
+  );
+  for (const { name } of halved) addExact(merged, name);
   return merged;
 }
 
