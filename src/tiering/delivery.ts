@@ -17,7 +17,7 @@ import type { DeliveryPlan, DeliveryState, DeliveryStateStore, PlanPart, Wal, Wa
 import type { Logger, Telemetry } from '../telemetry';
 import { Backlog } from './backlog';
 import { batchOf, entriesWithin, matchesPlan, type PartRows, partsOf, planFor, rowsFor } from './plan';
-import { parkedRows } from './refused-rows';
+import { parkedRows, type RowSource, separateUnfit } from './refused-rows';
 
 export interface DeliveryOptions {
   readonly wal: Wal;
@@ -246,17 +246,27 @@ export class Delivery {
   private async deliverPart(plan: DeliveryPlan, part: PlanPart, rows: PartRows, repeated: boolean): Promise<void> {
     const { sink, wal, telemetry } = this.options;
     const { tier } = sink;
-    const batch = batchOf(rows);
     const id = { walId: wal.walId, lsn: plan.fromLsn, lastLsn: plan.toLsn, table: part.table, partition: part.partition };
     const refused = repeated ? await this.refusedRows(id) : new Set<number>();
-    const onRefused = async (found: readonly RefusedRow[]): Promise<void> => {
+    const park = async (source: RowSource, found: readonly RefusedRow[]): Promise<void> => {
       for (let at = 0; at < found.length; at += PARKED_AT_ONCE) {
         const slice = found.slice(at, at + PARKED_AT_ONCE);
-        await this.options.deadLetters.park(parkedRows(tier, id, rows, batch, slice));
+        await this.options.deadLetters.park(parkedRows(tier, id, rows, source, slice));
         for (const { row } of slice) refused.add(row);
         this.countRefused(part.table, slice);
       }
     };
+    const separated = separateUnfit(rows, this.schema(part.table));
+    for (const { source, refused: found } of separated.unfit) {
+      await this.untilDone(`park rows of ${part.table}`, () =>
+        park(
+          source,
+          found.filter(({ row }) => !refused.has(row)),
+        ),
+      );
+    }
+    const batch = batchOf(separated.part);
+    const onRefused = (found: readonly RefusedRow[]): Promise<void> => park({ batch, start: 0 }, found);
     let mayHaveRun = repeated;
     await this.untilDone(`write ${part.table}`, async () => {
       const stop = telemetry.deliverySeconds.startTimer({ tier });

@@ -6,6 +6,7 @@ import type { RecordBatch } from 'apache-arrow';
 import { concatRows, type RowRuns, wholeBatch } from '../columnar/concat';
 import { decodeIpc, joinPieces } from '../columnar/ipc';
 import { runsByDay } from '../columnar/partition';
+import { columnData } from '../columnar/record-batch';
 import type { Lsn, TableName } from '../core/ids';
 import type { Tier } from '../core/table-schema';
 import type { DeliveryPlan, WalEntry } from '../core/wal';
@@ -71,7 +72,10 @@ export function partsOf(entries: readonly WalEntry[], tier: Tier, rule: Partitio
 
 function piecesOf(batch: RecordBatch, table: TableName, rule: PartitionRule): [string, RowRuns][] {
   if (rule.partitioning === 'none') return [['', wholeBatch(batch)]];
-  return [...runsByDay(batch, rule.timeColumnOf(table))].map(([day, runs]) => [day, { batch, runs }]);
+  const timeColumn = rule.timeColumnOf(table);
+  // Rows without a time have no day; they are of a part of their own, which the sink refuses.
+  if (columnData(batch, timeColumn)?.nullCount !== 0) return [['', wholeBatch(batch)]];
+  return [...runsByDay(batch, timeColumn)].map(([day, runs]) => [day, { batch, runs }]);
 }
 
 export function rowsIn(piece: RowRuns): number {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { NumberBuilder, timestampBuilder } from '../../../src/columnar/builders';
+import { utf8Builder } from '../../../src/columnar/bytes-builder';
 import { encodeIpc } from '../../../src/columnar/ipc';
 import { recordBatch } from '../../../src/columnar/record-batch';
 import type { DeadLetterParking } from '../../../src/core/dead-letter';
@@ -260,5 +261,51 @@ test('after a stop between parking and the insert the same rows are left out, al
   expect(sink.ids).toEqual([1, 2, 3, 4, 5, 6, 8, 9]);
   expect(parking.parked.flatMap(({ rows }) => rows)).toHaveLength(2);
   await second.stop(1_000);
+  await wal.close();
+});
+
+test('a batch of another type than its table is parked whole and does not touch the batches it is delivered with', async () => {
+  const wal = await openWal();
+  const parking = new MemoryParking();
+  const sink = new MemorySink('hot', 'none');
+  const delivery = deliver(wal, sink, { rowsMax: 100, intervalMs: 200, deadLetters: parking });
+  await delivery.start();
+  const time = timestampBuilder();
+  const id = utf8Builder();
+  for (const text of ['seven', 'eight']) {
+    time.appendBigInt(0n);
+    id.appendString(text);
+  }
+  const odd = recordBatch([
+    { name: 'time', data: time.finish() },
+    { name: 'id', data: id.finish() },
+  ]);
+  await append(wal, delivery, batchOf([1, 2]));
+  await append(wal, delivery, { ...batchOf([3, 4]), ipc: [encodeIpc(odd)] });
+  await append(wal, delivery, batchOf([5, 6]));
+  await delivery.delivered(wal.stats().durableLsn, AbortSignal.timeout(5_000));
+  expect(sink.ids).toEqual([1, 2, 5, 6]);
+  const [{ rows, batch }] = parking.parked;
+  expect(rows.map(({ row, lsn: at, stage, code, column }) => [row, at, stage, code, column])).toEqual([
+    [2, 2, 'schema', 'type_mismatch', 'id'],
+    [3, 2, 'schema', 'type_mismatch', 'id'],
+  ]);
+  expect([...batch.getChild('id')!]).toEqual(['seven', 'eight']);
+  await delivery.stop(1_000);
+  await wal.close();
+});
+
+test('rows without a time are of a part without a day, for the sink to refuse', async () => {
+  const wal = await openWal();
+  const sink = new MemorySink('cold', 'day');
+  const delivery = deliver(wal, sink);
+  await delivery.start();
+  const id = NumberBuilder.float64();
+  id.append(9);
+  await append(wal, delivery, { ...batchOf([1]), ipc: [encodeIpc(recordBatch([{ name: 'id', data: id.finish() }]))] });
+  await append(wal, delivery, batchOf([2, 3]));
+  await delivery.delivered(wal.stats().durableLsn, AbortSignal.timeout(5_000));
+  expect(sink.writes.map((write) => write.id.partition).sort()).toEqual(['', '19700101', '19700102']);
+  await delivery.stop(1_000);
   await wal.close();
 });
