@@ -1,6 +1,6 @@
 /**
  * Two servers' idea of one table as one schema that has room for the rows of both. Nothing is ever taken away: columns are united,
- * types joined in the lattice of type-lattice.ts. Up to the order of columns the result does not depend on who merges first.
+ * types joined in the lattice of type-lattice.ts. Up to the order of columns and to policies the result does not depend on who merges first.
  */
 import { storeNameOf } from './column-name';
 import type { TableName } from './ids';
@@ -8,11 +8,11 @@ import { CONFLICT_POLICIES, type ColumnSchema, TABLE_POLICIES, type TableSchema 
 import { holds, joinTypes, needsExact } from './type-lattice';
 
 /** The columns of both, `a`'s order first, and exact companions for integers that became doubles. */
-export function mergeColumns(a: readonly ColumnSchema[], b: readonly ColumnSchema[]): readonly ColumnSchema[] {
+export function mergeColumns(a: readonly ColumnSchema[], b: readonly ColumnSchema[], newer?: Newer): readonly ColumnSchema[] {
   const others = new Map(b.map((column) => [column.name, column]));
   const names = new Set(a.map(({ name }) => name));
   const merged = [
-    ...a.map((column) => mergeColumn(column, others.get(column.name))),
+    ...a.map((column) => mergeColumn(column, others.get(column.name), newer)),
     ...b.filter(({ name }) => !names.has(name)),
   ];
   const mine = new Map(a.map((column) => [column.name, column]));
@@ -39,9 +39,9 @@ function freeName(wanted: string, columns: readonly ColumnSchema[]): string {
   }
 }
 
-function mergeColumn(a: ColumnSchema, b: ColumnSchema | undefined): ColumnSchema {
+function mergeColumn(a: ColumnSchema, b: ColumnSchema | undefined, newer: Newer): ColumnSchema {
   if (b === undefined) return a;
-  const conflict = later(CONFLICT_POLICIES, a.conflict, b.conflict);
+  const conflict = chosen(CONFLICT_POLICIES, a.conflict, b.conflict, newer);
   const storeName = a.storeName ?? b.storeName;
   const exactOf = a.exactOf ?? b.exactOf;
   return {
@@ -55,22 +55,27 @@ function mergeColumn(a: ColumnSchema, b: ColumnSchema | undefined): ColumnSchema
   };
 }
 
-/** Of two settings the one that comes later in the list, so that both sides choose the same. */
-function later<T>(order: readonly T[], a: T | undefined, b: T | undefined): T | undefined {
+/** Which side has changed last; undefined when that is not known. */
+type Newer = 'a' | 'b' | undefined;
+
+/** A setting of the newer side; without one, that which comes later in the list, so that both sides choose the same. */
+function chosen<T>(order: readonly T[], a: T | undefined, b: T | undefined, newer: Newer): T | undefined {
   if (a === undefined || b === undefined) return a ?? b;
+  if (newer !== undefined) return newer === 'a' ? a : b;
   return order.indexOf(a) < order.indexOf(b) ? b : a;
 }
 
 /**
  * `shared` with what only `local` has. Where they cannot both be had (time column, home tier) `shared` stands, because tables were made
- * by it. The version is above that of each side that lacked something.
+ * by it; policies are those of the greater version. The version is above that of each side that lacked something.
  */
 export function mergeSchemas(shared: TableSchema, local: TableSchema): TableSchema {
-  const policy = later(TABLE_POLICIES, shared.policy, local.policy);
+  const newer = shared.version === local.version ? undefined : shared.version > local.version ? 'a' : 'b';
+  const policy = chosen(TABLE_POLICIES, shared.policy, local.policy, newer);
   const merged: TableSchema = {
     table: shared.table,
     version: 0,
-    columns: mergeColumns(shared.columns, local.columns).map((column) =>
+    columns: mergeColumns(shared.columns, local.columns, newer).map((column) =>
       column.name === shared.timeColumn ? { ...column, type: 'timestamp', nullable: false } : column,
     ),
     timeColumn: shared.timeColumn,

@@ -240,6 +240,23 @@ test('what one server has made is taken over by the other, and made in the store
   expect((await two.cold.describe(table))?.get('v')).toBe('Nullable(Int64)');
 }, 60_000);
 
+test('a table that is frozen on one server is so on all, until it is freed on any', async () => {
+  const [one, two] = servers;
+  const table = 'frozen' as TableName;
+  const definition = { table, columns: [time], timeColumn: 'time' };
+  await one.hot.ensureTable(await one.registry.register({ ...definition, policy: 'freeze' }));
+  two.reconciler.start();
+  await until(() => two.registry.get(table)?.policy === 'freeze');
+  await expect(two.registry.register({ ...definition, columns: [time, col('v', 'int64')] })).rejects.toMatchObject({
+    code: 'already_exists',
+  });
+  await two.hot.ensureTable(await two.registry.register({ ...definition, policy: 'evolve' }));
+  one.reconciler.start();
+  await until(() => one.registry.get(table)?.policy === 'evolve');
+  const { rows } = await client.query("SELECT policy, version FROM table_registry WHERE table_name = 'frozen'");
+  expect(rows).toEqual([{ policy: 'evolve', version: 2 }]);
+}, 60_000);
+
 test('a column whose name is too long for PostgreSQL is stored under a short one in both stores', async () => {
   const [one] = servers;
   const table = 'longnames' as TableName;

@@ -33,6 +33,14 @@ const schema: fc.Arbitrary<TableSchema> = fc.record(
   { requiredKeys: ['table', 'version', 'columns', 'timeColumn', 'tier'] },
 );
 
+/** Without policies, which are those of the latest version. */
+function withoutPolicies({ table, version, timeColumn, tier, columns }: TableSchema): TableSchema {
+  const plain = columns.map(({ name, type, nullable, lowCardinality = false, exactOf }): ColumnSchema => {
+    return { name, type, nullable, lowCardinality, ...(exactOf === undefined ? {} : { exactOf }) };
+  });
+  return { table, version, timeColumn, tier, columns: plain };
+}
+
 /** Without companions of columns that are doubles no more: they stay where they were made, and nobody reads them as such. */
 function settled(merged: TableSchema): TableSchema {
   const types = new Map(merged.columns.map((column) => [column.name, column.type]));
@@ -62,7 +70,8 @@ test('servers that merge one table agree on it, whoever is first', () => {
   fc.assert(
     fc.property(schema, schema, schema, (a, b, c) => {
       expectSame(mergeSchemas(a, b), mergeSchemas(b, a));
-      expectSame(mergeSchemas(mergeSchemas(a, b), c), mergeSchemas(a, mergeSchemas(b, c)));
+      const [leftFirst, rightFirst] = [mergeSchemas(mergeSchemas(a, b), c), mergeSchemas(a, mergeSchemas(b, c))];
+      expectSame(withoutPolicies(leftFirst), withoutPolicies(rightFirst));
       expect(mergeSchemas(a, a)).toEqual({ ...a, columns: mergeSchemas(a, a).columns });
       expect(sameContent(mergeSchemas(a, a), a)).toBe(true);
     }),
@@ -97,6 +106,16 @@ test('integers that meet doubles get a column that keeps them exactly', () => {
     version: 2,
     columns: [{ name: 'time' }, { name: 'v', type: 'float64' }, { name: 'v_int', type: 'int64', exactOf: 'v' }],
   });
+});
+
+test('a policy that was registered later stands, whichever is stricter', () => {
+  const base: TableSchema = { table: 't' as TableName, version: 1, columns: [], timeColumn: 'time', tier: 'hot' };
+  const frozen = { ...base, version: 2, policy: 'freeze' as const };
+  const freed = { ...base, version: 3, policy: 'evolve' as const };
+  expect(mergeSchemas(frozen, freed)).toMatchObject({ version: 3, policy: 'evolve' });
+  expect(mergeSchemas(freed, frozen)).toMatchObject({ version: 3, policy: 'evolve' });
+  // A server that has only seen rows has no say.
+  expect(mergeSchemas(frozen, { ...base, version: 9 })).toMatchObject({ policy: 'freeze' });
 });
 
 test('the shared registry keeps everything that a schema says', () => {
