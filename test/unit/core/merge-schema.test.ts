@@ -6,12 +6,12 @@ import { covers, mergeSchemas, type StoredSchema, sameContent, schemaOfRow, sche
 import { CONFLICT_POLICIES, type ColumnSchema, TABLE_POLICIES, type TableSchema } from '../../../src/core/table-schema';
 import { holds, joinTypes } from '../../../src/core/type-lattice';
 
-const type = fc.constantFrom(...COLUMN_TYPES);
+const anyType = fc.constantFrom(...COLUMN_TYPES);
 
 const anyColumn = fc.record(
   {
     name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
-    type,
+    type: anyType,
     nullable: fc.boolean(),
     lowCardinality: fc.constant(true as const),
     conflict: fc.constantFrom(...CONFLICT_POLICIES),
@@ -56,7 +56,7 @@ const expectSame = (a: TableSchema, b: TableSchema): void => {
 
 test('two types have one least type that holds both, in whatever order they meet', () => {
   fc.assert(
-    fc.property(type, type, type, (a, b, c) => {
+    fc.property(anyType, anyType, anyType, (a, b, c) => {
       const joined = joinTypes(a, b);
       expect(joinTypes(b, a)).toBe(joined);
       expect(joinTypes(a, a)).toBe(a);
