@@ -1,4 +1,7 @@
-/** Values of Arrow columns that do not fit their column, or have none: what becomes of them is the policy of the column and the table. */
+/**
+ * Values of Arrow columns that do not fit their column, or have none: what becomes of them is the policy of the column and the
+ * table.
+ */
 import type { Data } from 'apache-arrow';
 import { utf8Builder } from '../columnar/bytes-builder';
 import { corrupt } from '../columnar/foreign-error';

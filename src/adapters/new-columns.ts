@@ -12,8 +12,9 @@ export interface InferredColumns {
 }
 
 /**
- * The columns for values of these types, in their order, the time column first. Names that cannot be columns are left out: their rows
- * are refused when they are decoded. Columns beyond the limit are left out too: their values go to OVERFLOW_COLUMN. Every column may be null, except the time column, which the arrival time fills.
+ * The columns for values of these types, in their order, the time column first. Names that cannot be columns are left out:
+ * their rows are refused when they are decoded. Columns beyond the limit are left out too: their values go to OVERFLOW_COLUMN.
+ * Every column may be null, except the time column, which the arrival time fills.
  */
 export function newColumns(found: ReadonlyMap<string, ColumnType>, known: TableSchema | undefined): InferredColumns {
   if (known !== undefined && (known.policy ?? 'evolve') !== 'evolve') return { columns: [], timeColumn: known.timeColumn };

@@ -1,7 +1,7 @@
 /**
- * Batches of an older version of a table in the form of the one in force: the WAL keeps rows as they were accepted, and columns may have
- * become wider since (core/type-lattice.ts). Every value is kept: integers that became doubles also go to the column that keeps them
- * exactly (ColumnSchema.exactOf).
+ * Batches of an older version of a table in the form of the one in force: the WAL keeps rows as they were accepted, and columns
+ * may have become wider since (core/type-lattice.ts). Every value is kept: integers that became doubles also go to the column
+ * that keeps them exactly (ColumnSchema.exactOf).
  */
 import { type Data, DataType, Float64, Int16, Int32, Int64, makeData, type RecordBatch, Uint32, Uint64 } from 'apache-arrow';
 import { ATTRIBUTE_KIND, type ColumnSchema, type ColumnType, type TableSchema } from '../core/table-schema';
@@ -13,8 +13,8 @@ import { positionOf, viewColumn } from './read';
 import { columnData, recordBatch } from './record-batch';
 
 /**
- * The batch with every column in the type that the schema gives it, the batch itself when nothing is to be done. A column whose type is
- * not below the schema's is left as it is, for the sink to refuse.
+ * The batch with every column in the type that the schema gives it, the batch itself when nothing is to be done. A column whose
+ * type is not below the schema's is left as it is, for the sink to refuse.
  */
 export function widenBatch(batch: RecordBatch, schema: TableSchema): RecordBatch {
   const byName = new Map(schema.columns.map((column) => [column.name, column]));
@@ -42,8 +42,8 @@ export function widenBatch(batch: RecordBatch, schema: TableSchema): RecordBatch
 }
 
 /**
- * Two servers that made one table at once, with another time column each: the shared registry keeps one of them, and rows accepted for
- * the other have their time in a column that is now an ordinary one.
+ * Two servers that made one table at once, with another time column each: the shared registry keeps one of them, and rows
+ * accepted for the other have their time in a column that is now an ordinary one.
  */
 function fillTime(columns: Map<string, Data>, schema: TableSchema): void {
   const other = schema.columns.find(({ name, type }) => type === 'timestamp' && columns.get(name)?.nullCount === 0);

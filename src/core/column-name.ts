@@ -24,8 +24,9 @@ export function columnNameProblem(name: string): string | undefined {
 }
 
 /**
- * The name of the column in the stores where its own is too long for PostgreSQL (63 bytes less the suffix of the nanoseconds, should it
- * be a timestamp): the beginning of the name, `_` and 10 hex digits of its SHA-256. Undefined when its own name will do.
+ * The name of the column in the stores where its own is too long for PostgreSQL (63 bytes less the suffix of the nanoseconds,
+ * should it be a timestamp): the beginning of the name, `_` and 10 hex digits of its SHA-256. Undefined when its own name will
+ * do.
  */
 export function storeNameOf(name: string): string | undefined {
   const room = STORE_NAME_BYTES_MAX - NANOS_SUFFIX.length;

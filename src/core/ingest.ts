@@ -71,8 +71,8 @@ export interface Registry {
   get(table: TableName): TableSchema | undefined;
   list(): readonly TableSchema[];
   /**
-   * Makes sure that the table exists and has these columns, as far as its policy lets rows change it: adds what is missing, gives a
-   * column the wider type that is asked for where its conflict policy allows it, and keeps the rest as it is.
+   * Makes sure that the table exists and has these columns, as far as its policy lets rows change it: adds what is missing,
+   * gives a column the wider type that is asked for where its conflict policy allows it, and keeps the rest as it is.
    * Resolves with the schema in force once it is durable. Throws IngestError `invalid_argument` for a bad column.
    */
   evolve(table: TableName, columns: readonly ColumnSchema[], options: { timeColumn: string; tier?: Tier }): Promise<TableSchema>;

@@ -1,6 +1,7 @@
 /**
- * Two servers' idea of one table as one schema that has room for the rows of both. Nothing is ever taken away: columns are united,
- * types joined in the lattice of type-lattice.ts. Up to the order of columns and to policies the result does not depend on who merges first.
+ * Two servers' idea of one table as one schema that has room for the rows of both. Nothing is ever taken away: columns are
+ * united, types joined in the lattice of type-lattice.ts. Up to the order of columns and to policies the result does not depend
+ * on who merges first.
  */
 import { storeNameOf } from './column-name';
 import type { TableName } from './ids';
@@ -66,8 +67,8 @@ function chosen<T>(order: readonly T[], a: T | undefined, b: T | undefined, newe
 }
 
 /**
- * `shared` with what only `local` has. Where they cannot both be had (time column, home tier) `shared` stands, because tables were made
- * by it; policies are those of the greater version. The version is above that of each side that lacked something.
+ * `shared` with what only `local` has. Where they cannot both be had (time column, home tier) `shared` stands, because tables
+ * were made by it; policies are those of the greater version. The version is above that of each side that lacked something.
  */
 export function mergeSchemas(shared: TableSchema, local: TableSchema): TableSchema {
   const newer = shared.version === local.version ? undefined : shared.version > local.version ? 'a' : 'b';

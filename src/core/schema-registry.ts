@@ -26,8 +26,8 @@ export interface DefinitionDifference {
 export interface SchemaRegistry extends Registry {
   /**
    * Makes the table or adds the columns that it lacks; sets its policy. Resolves with the schema in force once it is durable.
-   * Throws IngestError `already_exists` with `details.diff` (DefinitionDifference[]) when types, time column or tier are others, or the
-   * table is frozen; `invalid_argument` for a bad column.
+   * Throws IngestError `already_exists` with `details.diff` (DefinitionDifference[]) when types, time column or tier are
+   * others, or the table is frozen; `invalid_argument` for a bad column.
    */
   register(definition: TableDefinition): Promise<TableSchema>;
   /** What `register` would make of it; throws as it would. */

@@ -61,7 +61,8 @@ export type TablePolicy = (typeof TABLE_POLICIES)[number];
 
 /**
  * What happens to a value that does not fit its column.
- * - `widen`: a number gives the column a wider numeric type that holds the old values and the new one; anything else refuses its row
+ * - `widen`: a number gives the column a wider numeric type that holds the old values and the new one; anything else refuses
+ *   its row
  * - `coerce`: as `widen`, and where no number will do the column becomes text (JSON for arrays and objects)
  * - `side_column`: the value goes to CONFLICTS_COLUMN under the column's name, the column itself is null
  * - `dead_letter`: the row is refused

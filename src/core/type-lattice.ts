@@ -1,9 +1,9 @@
 import type { ColumnSchema, ColumnType } from './table-schema';
 
 /**
- * Column types by what they can hold. Each type is below those that hold all of its values without loss, so any two types have one
- * least type that holds both: merging is commutative, associative and idempotent, and servers that meet the same types in another
- * order end with the same one.
+ * Column types by what they can hold. Each type is below those that hold all of its values without loss, so any two types have
+ * one least type that holds both: merging is commutative, associative and idempotent, and servers that meet the same types in
+ * another order end with the same one.
  *
  * ```
  *   uint8 -> int16 -> int32 -> int64 -> float64 (the integers are kept exactly in a column of their own, ColumnSchema.exactOf)

@@ -9,8 +9,9 @@ import { CONFLICTS_COLUMN, type ColumnSchema, type TableSchema, type Tier } from
 import { holds, isNumeric, widerType } from '../core/type-lattice';
 
 /**
- * The schema after rows have asked for these columns: the known one itself when nothing is new, otherwise the next version. A column
- * that exists gets a wider type where its conflict policy allows it and keeps its type otherwise; a strict or frozen table stays as it is.
+ * The schema after rows have asked for these columns: the known one itself when nothing is new, otherwise the next version. A
+ * column that exists gets a wider type where its conflict policy allows it and keeps its type otherwise; a strict or frozen
+ * table stays as it is.
  */
 export function evolveSchema(
   known: TableSchema | undefined,

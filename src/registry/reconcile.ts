@@ -1,8 +1,9 @@
 /**
  * Keeps three things alike: this server's registry, the shared one in PostgreSQL, and the tables in the stores.
  *
- * - A schema that has become durable here is made in the stores at once, the hot store first: it merges the schema with the shared registry
- *   under a lock, so that the cold store gets what has come of it. What fails is made later, by delivery before the first row.
+ * - A schema that has become durable here is made in the stores at once, the hot store first: it merges the schema with the
+ *   shared registry under a lock, so that the cold store gets what has come of it. What fails is made later, by delivery before
+ *   the first row.
  * - What other servers have registered is taken over on the first connect and every few seconds.
  */
 import type { TableName } from '../core/ids';

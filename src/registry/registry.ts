@@ -1,8 +1,8 @@
 /**
  * Schemas of all tables: the built-in ones, and those made on first write. The file `registry.json` in the data directory is
- * durable before a batch of a new schema is accepted, so that the server can take rows while both stores are down. `table_registry` in
- * PostgreSQL is what servers on the same stores agree on: the PostgreSQL sink merges each schema with it before it changes a table, and
- * what has come of it is taken over here (`adopt`).
+ * durable before a batch of a new schema is accepted, so that the server can take rows while both stores are down.
+ * `table_registry` in PostgreSQL is what servers on the same stores agree on: the PostgreSQL sink merges each schema with it
+ * before it changes a table, and what has come of it is taken over here (`adopt`).
  */
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

@@ -5,7 +5,10 @@ import { storeForm } from '../core/column-name';
 import type { SinkWrite } from '../core/sink';
 import type { TableSchema } from '../core/table-schema';
 
-/** The write as the store has its table: columns in the types of `schema`, which may be newer than the batch, and by their store names. */
+/**
+ * The write as the store has its table: columns in the types of `schema`, which may be newer than the batch, and by their store
+ * names.
+ */
 export function storeWrite(write: SinkWrite, schema: TableSchema): SinkWrite {
   const stored = storeForm(schema);
   const batch = widenBatch(write.batch, schema);

@@ -1,7 +1,7 @@
 /**
- * REST (DESIGN section 4): `POST /write/{table}` takes rows as JSON, NDJSON or an Arrow IPC stream; tables and columns are made as the
- * rows need them, but only for a request of which at least one row is accepted; with `?dry_run=1` the answer is what would happen, and
- * nothing does. `/schema` shows, registers and compares tables (schema-routes.ts).
+ * REST (DESIGN section 4): `POST /write/{table}` takes rows as JSON, NDJSON or an Arrow IPC stream; tables and columns are made
+ * as the rows need them, but only for a request of which at least one row is accepted; with `?dry_run=1` the answer is what
+ * would happen, and nothing does. `/schema` shows, registers and compares tables (schema-routes.ts).
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { DecodedRequest } from '../../core/batch';

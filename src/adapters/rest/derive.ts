@@ -1,4 +1,7 @@
-/** Values that a row of a built-in table, or of one with columns that became doubles, implies but does not spell out, so that REST rows look like OTLP rows. */
+/**
+ * Values that a row of a built-in table, or of one with columns that became doubles, implies but does not spell out, so that
+ * REST rows look like OTLP rows.
+ */
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
 import type { TableSchema } from '../../core/table-schema';
 import { JSON_BYTE } from '../json-reader';

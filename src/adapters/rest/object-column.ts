@@ -3,7 +3,10 @@ import { type CellProblem, mismatch } from '../cell-problem';
 import type { JsonReader } from '../json-reader';
 import { Column, refuse } from './columns';
 
-/** A side column (core/table-schema.ts): one JSON object a row, of members that are put there one by one. The last of a name counts. */
+/**
+ * A side column (core/table-schema.ts): one JSON object a row, of members that are put there one by one. The last of a name
+ * counts.
+ */
 export class ObjectColumn extends Column<BytesBuilder> {
   private readonly members = new Map<string, string>();
 

@@ -247,9 +247,9 @@ function companionOf({ name }: ColumnSchema, schema: TableSchema, stored: Readon
 const bareType = (type: string): string => /^(?:Nullable|LowCardinality)\((.*)\)$/.exec(type)?.[1] ?? type;
 
 /**
- * Changes that widen a column. A wider number is a MODIFY: ClickHouse converts parts in the background and on reading. Integers that
- * become doubles, and everything that becomes text, is a RENAME (of files), and then a new column whose default is the old one: that
- * costs nothing however large the table is, and no digit is lost.
+ * Changes that widen a column. A wider number is a MODIFY: ClickHouse converts parts in the background and on reading. Integers
+ * that become doubles, and everything that becomes text, is a RENAME (of files), and then a new column whose default is the old
+ * one: that costs nothing however large the table is, and no digit is lost.
  */
 function widenColumn({ column, oldName, isNullable }: Widening, timeColumn: string): string[] {
   if (oldName === undefined) return [`MODIFY COLUMN ${columnDefinition(column, timeColumn)}`];

@@ -1,7 +1,8 @@
 /**
- * One write as one transaction (durability rules P1 to P4, P6): the batch row in `_ingest_batches` first, the rows by binary COPY,
- * COMMIT. A batch that holds rows which PostgreSQL refuses is written row group by row group in savepoints of the same transaction,
- * until only the bad rows are out; these are parked before the COMMIT, so that whoever repeats the write leaves out the same rows.
+ * One write as one transaction (durability rules P1 to P4, P6): the batch row in `_ingest_batches` first, the rows by binary
+ * COPY, COMMIT. A batch that holds rows which PostgreSQL refuses is written row group by row group in savepoints of the same
+ * transaction, until only the bad rows are out; these are parked before the COMMIT, so that whoever repeats the write leaves
+ * out the same rows.
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -32,8 +33,8 @@ const CORRECT_CLAIM = 'UPDATE _ingest_batches SET rows = $4 WHERE wal_id = $1 AN
 
 /**
  * Makes one attempt; resolves with the number of values that were changed because PostgreSQL cannot hold them. `isolating`: look
- * for the rows that PostgreSQL refuses, after an attempt without that has failed for the content of its rows. `fingerprint`: types
- * of the table's columns as the write was made for them.
+ * for the rows that PostgreSQL refuses, after an attempt without that has failed for the content of its rows. `fingerprint`:
+ * types of the table's columns as the write was made for them.
  */
 export async function deliver(
   client: PoolClient,

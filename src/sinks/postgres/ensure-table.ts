@@ -87,8 +87,8 @@ async function enableTimescale(client: PoolClient): Promise<boolean> {
 }
 
 /**
- * In a transaction: merges the schema with the shared registry and brings the table to what has come of it. Throws SinkError when a
- * column is there with a type that does not take our values.
+ * In a transaction: merges the schema with the shared registry and brings the table to what has come of it. Throws SinkError
+ * when a column is there with a type that does not take our values.
  */
 export async function createOrEvolve(client: PoolClient, asked: TableSchema, store: Store, nowMs: number): Promise<TableState> {
   await lockDdl(client);
@@ -132,8 +132,8 @@ function wideningsSince(before: TableSchema, schema: TableSchema, found: Readonl
 }
 
 /**
- * Names and types of the table's columns that we write, as one text. Binary COPY says nothing of types: eight bytes of a bigint would be
- * taken for a double. A writer compares this within its transaction, in case another server has widened a column.
+ * Names and types of the table's columns that we write, as one text. Binary COPY says nothing of types: eight bytes of a bigint
+ * would be taken for a double. A writer compares this within its transaction, in case another server has widened a column.
  */
 export async function fingerprintOf(client: PoolClient, schema: TableSchema): Promise<string> {
   const { rows } = await client.query<{ fingerprint: string | null }>(

@@ -5,9 +5,9 @@
  */
 import type { Pool, PoolClient } from 'pg';
 import type { TableName } from '../../core/ids';
-import { type Sink, SinkError, type SinkWrite } from '../../core/sink';
-import { covers, schemaOfRow, type StoredSchema } from '../../core/merge-schema';
+import { covers, type StoredSchema, schemaOfRow } from '../../core/merge-schema';
 import type { SharedRegistry, StoreTables } from '../../core/schema-registry';
+import { type Sink, SinkError, type SinkWrite } from '../../core/sink';
 import type { TableSchema, Tier } from '../../core/table-schema';
 import type { Logger, Telemetry } from '../../telemetry';
 import { storeWrite } from '../store-form';

@@ -1,7 +1,7 @@
 /**
  * Columns that became wider (core/type-lattice.ts). Changing a column's type rewrites every partition under a lock that nothing
- * passes, so it is done for small tables only; a large table keeps its old column under another name and gets a new one beside it, which
- * is done at once whatever the size:
+ * passes, so it is done for small tables only; a large table keeps its old column under another name and gets a new one beside
+ * it, which is done at once whatever the size:
  *
  * - bigint to double: the column is renamed to its exact companion (ColumnSchema.exactOf), which goes on to hold integers, and a
  *   double column takes its name; the doubles of earlier rows are filled in where the table is small.
