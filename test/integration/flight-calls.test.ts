@@ -347,7 +347,10 @@ describe('Flight SQL', () => {
 });
 
 it('a client that goes away ends the statement it was reading', async () => {
-  let ended = false;
+  let end: () => void = () => undefined;
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
   const endless: ArrowSql = {
     async *stream() {
       const bytes = tableToIPC(
@@ -362,7 +365,7 @@ it('a client that goes away ends the statement it was reading', async () => {
       try {
         for (;;) yield bytes;
       } finally {
-        ended = true;
+        end();
       }
     },
   };
@@ -374,8 +377,6 @@ it('a client that goes away ends the statement it was reading', async () => {
   });
   call.on('error', () => undefined);
   call.cancel();
-  const deadline = Date.now() + 10_000;
-  while (!ended && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
-  expect(ended).toBe(true);
+  await expect(ended).resolves.toBeUndefined();
   client.close();
 });

@@ -17,6 +17,7 @@ export const TELEMETRYGEN = join(CACHE, 'telemetrygen');
 export const PYTHON = join(CACHE, 'python/bin/python');
 export const EXAMPLE_CONFIG = join(ROOT, 'deploy/examples/otel-collector.yaml');
 export const PYTHON_SENDER = join(SOURCES, 'python/send.py');
+export const PYTHON_FLIGHT = join(SOURCES, 'python/flight.py');
 
 const TELEMETRYGEN_PACKAGE = 'github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen';
 
