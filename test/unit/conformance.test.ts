@@ -5,7 +5,7 @@ import { loadConfig } from '../../src/config';
 
 const ROOT = join(__dirname, '../..');
 /** Rules of each group; they are numbered from 1. */
-const GROUPS = { OH: 17, OJ: 12, OG: 10, OD: 5, PB: 7, GR: 11 };
+const GROUPS = { OH: 17, OJ: 12, OG: 10, OD: 5, PB: 7, GR: 11, FL: 13, FS: 5, IP: 7 };
 const RULES = Object.entries(GROUPS).flatMap(([group, count]) => Array.from({ length: count }, (_, i) => `${group}${i + 1}`));
 
 interface Row {
