@@ -29,7 +29,7 @@ export class PostgresEraser implements RowEraser {
       const { rows } = await client.query<{ present: boolean }>('SELECT to_regclass($1) IS NOT NULL AS present', [
         quoteIdentifier(table),
       ]);
-      if (rows[0]?.present === true) await client.query(`TRUNCATE TABLE ${quoteIdentifier(table)}`);
+      if (rows[0]?.present) await client.query(`TRUNCATE TABLE ${quoteIdentifier(table)}`);
     } catch (error) {
       throw retryError(error, `emptying ${table}`);
     } finally {
