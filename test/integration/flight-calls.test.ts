@@ -133,7 +133,7 @@ describe('handshake', () => {
 describe('tables', () => {
   beforeEach(() => start({ sql: { hot: undefined, cold: store(6) } }));
 
-  it('FL12: GetSchema and GetFlightInfo give an encapsulated schema, one endpoint without a location, and -1 for what is unknown', async () => {
+  it('FL12: GetSchema and GetFlightInfo give an encapsulated schema, no location, and -1 for what is unknown', async () => {
     const found = await info(pathDescriptor('cars'));
     expect(columnsIn(found.schema)).toEqual(['ts Timestamp<NANOSECOND, UTC>', 'n Int64']);
     expect(found).toMatchObject({ flightDescriptor: { path: ['cars'] }, totalRecords: -1, totalBytes: -1 });

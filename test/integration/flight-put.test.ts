@@ -163,7 +163,7 @@ describe('messages', () => {
 });
 
 describe('acknowledgements', () => {
-  it('FL5: a client that waits for each acknowledgement before the next batch gets them, each after its batch is stored', async () => {
+  it('FL5: a client that waits for each acknowledgement gets it before its next batch, and after its batch is stored', async () => {
     await start();
     const { schema, data } = parts(5);
     const stream = server.client.stream('DoPut');

@@ -40,8 +40,7 @@ const ACTIONS: ReadonlyMap<string, ActionKind> = new Map<string, ActionKind>([
   [
     'create_table',
     {
-      description:
-        'makes a table or adds columns: {"table":"cars","columns":[{"name":"ts","type":"timestamp"}],"time_column":"ts","tier":"hot"}',
+      description: 'makes a table or adds columns: {"table":"cars","columns":[{"name":"ts","type":"timestamp"}],"tier":"hot"}',
       run: createTable,
     },
   ],

@@ -1,6 +1,6 @@
 /**
- * Messages of `proto/arrow/flight/protocol/Flight.proto`, read and written by hand: bodies are never copied when they are read, and
- * once when they are written.
+ * Messages of `proto/arrow/flight/protocol/Flight.proto`, read and written by hand: bodies are never copied when they are read,
+ * and once when they are written.
  */
 import { Writer } from 'protobufjs/minimal';
 import { malformed, readFields } from './wire';
@@ -156,7 +156,10 @@ export interface FlightInfo {
   readonly ticket: Uint8Array;
 }
 
-/** One endpoint without a location: the client reads it over the connection it has (FL12). Numbers of rows and bytes are unknown. */
+/**
+ * One endpoint without a location: the client reads it over the connection it has (FL12). Numbers of rows and bytes are
+ * unknown.
+ */
 export function writeFlightInfo({ schema, descriptor, ticket }: FlightInfo): Buffer {
   const endpoint = Writer.create().uint32(tag(1)).bytes(writeBytes(ticket)).finish();
   const info = Writer.create();

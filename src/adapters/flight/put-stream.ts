@@ -1,14 +1,15 @@
 /**
  * The receiving side of DoPut and DoExchange (rules FL1-FL9, FS2-FS4).
  *
- * - Each batch is one entry of the WAL. Several may wait for their fsync at the same time, so that one commit serves many; how many
- *   is bounded by bytes.
- * - A batch that carried app_metadata is answered with the same bytes after it is durable, in the order of the stream, never before.
- *   After a batch that could not be stored nothing is acknowledged any more and the call ends with its error. Batches behind it may be
- *   durable: who repeats everything that was not acknowledged loses nothing.
- * - While there is no room, in this stream's window or in the server's budget, nothing is read: HTTP/2 flow control holds the client.
- * - Rows that cannot be stored are left out of their batch. Their number and the first of them come in the trailers; a stream of which
- *   no row was accepted ends as INVALID_ARGUMENT.
+ * - Each batch is one entry of the WAL. Several may wait for their fsync at the same time, so that one commit serves many; how
+ *   many is bounded by bytes.
+ * - A batch that carried app_metadata is answered with the same bytes after it is durable, in the order of the stream, never
+ *   before. After a batch that could not be stored nothing is acknowledged any more and the call ends with its error. Batches
+ *   behind it may be durable: who repeats everything that was not acknowledged loses nothing.
+ * - While there is no room, in this stream's window or in the server's budget, nothing is read: HTTP/2 flow control holds the
+ *   client.
+ * - Rows that cannot be stored are left out of their batch. Their number and the first of them come in the trailers; a stream
+ *   of which no row was accepted ends as INVALID_ARGUMENT.
  */
 import { createHash } from 'node:crypto';
 import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';

@@ -1,7 +1,7 @@
 /**
  * The mode `replace` of bulk ingest (FS2). Tables only grow and are never dropped: the rows go, the columns stay. Rows that were
- * accepted before are delivered first, so that none of them turns up afterwards; rows that others send meanwhile are either before the
- * replacement, and go with it, or behind it, and stay. It is not undone when the new rows fail.
+ * accepted before are delivered first, so that none of them turns up afterwards; rows that others send meanwhile are either
+ * before the replacement, and go with it, or behind it, and stay. It is not undone when the new rows fail.
  */
 import { IngestError } from '../../core/errors';
 import type { TableName } from '../../core/ids';

@@ -1,6 +1,6 @@
 /**
- * What Flight SQL clients ask of a database when they connect. Each tier is a catalog, `hot` and `cold`, with one schema that has no
- * name; every table is of the type TABLE.
+ * What Flight SQL clients ask of a database when they connect. Each tier is a catalog, `hot` and `cold`, with one schema that
+ * has no name; every table is of the type TABLE.
  */
 import {
   Binary,

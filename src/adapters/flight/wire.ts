@@ -24,8 +24,8 @@ export const malformed = (what: string, cause?: unknown): IngestError =>
   new IngestError('invalid_argument', `flight: ${what}`, { cause });
 
 /**
- * Calls `take` with each field in the order of the wire. A field that `take` does not read is skipped; one that it reads twice is an
- * error of ours. Throws IngestError `invalid_argument` for broken bytes and for a known field of the wrong wire type.
+ * Calls `take` with each field in the order of the wire. A field that `take` does not read is skipped; one that it reads twice
+ * is an error of ours. Throws IngestError `invalid_argument` for broken bytes and for a known field of the wrong wire type.
  */
 export function readFields(message: Uint8Array, name: string, take: (field: Field) => void): void {
   const reader = Reader.create(message);
