@@ -23,7 +23,11 @@ export class Telemetry {
 
   readonly acceptedRows = this.counter('accepted_rows_total', 'Rows durable in the WAL', ['table', 'protocol']);
   readonly acceptedBytes = this.counter('accepted_bytes_total', 'Arrow bytes durable in the WAL', ['table', 'protocol']);
-  readonly rejectedRows = this.counter('rejected_rows_total', 'Rows refused to the client, by reason', ['protocol', 'code']);
+  readonly rejectedRows = this.counter('rejected_rows_total', 'Rows refused to the client, by reason', [
+    'table',
+    'protocol',
+    'code',
+  ]);
   readonly requests = this.counter('requests_total', 'Write requests, by outcome (ok, partial, or an error code)', [
     'protocol',
     'outcome',

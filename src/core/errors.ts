@@ -1,3 +1,5 @@
+import type { TableName } from './ids';
+
 /**
  * The closed table of what can go wrong between a client and the WAL. Whether a code may be retried is data here;
  * how a code looks in HTTP, gRPC and OTLP is decided in one place, `adapters/status.ts`.
@@ -81,6 +83,8 @@ export type RejectionCode =
 /** One refused row. `row` is its position in the request, from 0. */
 export interface RowRejection {
   row: number;
+  /** Where it would have gone; only for a request whose rows go to several tables (OTLP metrics). */
+  table?: TableName;
   code: RejectionCode;
   column?: string;
   message: string;

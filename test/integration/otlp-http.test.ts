@@ -297,7 +297,7 @@ describe('metrics', () => {
     expect(text).toContain('thermocline_requests_total{protocol="otlp_http",outcome="ok"} 1');
     expect(text).toContain('thermocline_requests_total{protocol="otlp_http",outcome="partial"} 1');
     expect(text).toContain('thermocline_requests_total{protocol="otlp_http",outcome="invalid_argument"} 1');
-    expect(text).toContain('thermocline_rejected_rows_total{protocol="otlp_http",code="invalid_id"} 1');
+    expect(text).toContain('thermocline_rejected_rows_total{table="traces_spans",protocol="otlp_http",code="invalid_id"} 1');
     expect(text).toContain('thermocline_ack_duration_seconds_count{protocol="otlp_http"} 2');
     const bytes = good.length + JSON.stringify(spans(3, [1], String)).length + 7;
     expect(text).toContain(`thermocline_request_bytes_total{protocol="otlp_http"} ${bytes}`);

@@ -192,8 +192,9 @@ export class PutStream {
         return;
       }
       this.countRows(decoded, result.value);
-      if (decoded.acceptedRows > 0 || decoded.rejectedRows === 0) metrics.acknowledged(decoded, receivedAtMs);
-      else metrics.refused(decoded);
+      if (decoded.acceptedRows > 0 || decoded.rejectedRows === 0)
+        metrics.acknowledged(decoded, receivedAtMs, writer.destination.table);
+      else metrics.refused(decoded, writer.destination.table);
       if (writer.destination.results === 'batches' && data.appMetadata.length > 0) this.acknowledge(data.appMetadata);
     });
   }

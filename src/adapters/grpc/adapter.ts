@@ -70,7 +70,7 @@ export class IngestServiceAdapter {
       const write = readWrite(call.request);
       const decoded = await this.decode(write);
       const receipt = await this.store(write, decoded, call.metadata.get(IDEMPOTENCY_HEADER)[0]?.toString());
-      this.metrics.acknowledged(decoded, receivedAtMs);
+      this.metrics.acknowledged(decoded, receivedAtMs, write.table);
       return messages.writeResponse(decoded, receipt);
     } catch (error) {
       throw this.failed(error);
@@ -99,7 +99,7 @@ export class IngestServiceAdapter {
       const write = request.write();
       const decoded = await this.decode(write);
       const stored = this.store(write, decoded).then((receipt) => {
-        this.metrics.acknowledged(decoded, receivedAtMs);
+        this.metrics.acknowledged(decoded, receivedAtMs, write.table);
         return { requestId, response: messages.writeResponse(decoded, receipt) };
       }, refuse);
       return { stored: stored.finally(() => admission.release()) };
@@ -114,7 +114,7 @@ export class IngestServiceAdapter {
     try {
       const rows = namedRows(write, { arrivalNs: this.nowNs() });
       const decoded = await decodeForTable(this.options.registry, table, rows);
-      if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) throw new messages.RefusedRows(decoded);
+      if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) throw new messages.RefusedRows(decoded, write.table);
       return decoded;
     } catch (error) {
       if (!(error instanceof ColumnFullError)) throw error;
@@ -130,7 +130,7 @@ export class IngestServiceAdapter {
   /** Counts a failed write. */
   private failed(reason: unknown): IngestError {
     const error = IngestError.from(reason);
-    if (error instanceof messages.RefusedRows) this.metrics.refused(error.decoded);
+    if (error instanceof messages.RefusedRows) this.metrics.refused(error.decoded, error.table);
     else this.metrics.failed(error.code);
     return error;
   }

@@ -113,7 +113,10 @@ export const writeResponse = (decoded: DecodedRequest, receipt: WriteReceipt): o
 
 /** A request of which no row was accepted. */
 export class RefusedRows extends IngestError {
-  constructor(readonly decoded: DecodedRequest) {
+  constructor(
+    readonly decoded: DecodedRequest,
+    readonly table: string,
+  ) {
     const [first] = decoded.rejections;
     const column = first?.column === undefined ? '' : `, column ${first.column}`;
     const why = first === undefined ? '' : `; row ${first.row}${column}: ${first.message}`;

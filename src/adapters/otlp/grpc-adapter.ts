@@ -69,7 +69,7 @@ export class OtlpGrpcAdapter {
       const key = idempotencyOf(metadataText(call.metadata, IDEMPOTENCY_HEADER), [signal, call.request]);
       const decoded = decoders[signal].decode(call.request, { arrivalNs: this.nowNs() });
       await ingest.write({ protocol: 'otlp_grpc', batches: decoded.batches, ack, ...key });
-      this.metrics.acknowledged(decoded, receivedAtMs);
+      this.metrics.acknowledged(decoded, receivedAtMs, SIGNALS[signal].table);
       return encodeResponse(decoded, responseBytesMax);
     } catch (error) {
       this.metrics.failed(IngestError.from(error).code);

@@ -70,7 +70,7 @@ export class OtlpHttpAdapter implements HttpAdapter {
         const decoded = this.decode(signal, type, received);
         const key = idempotencyOf(exchange.headers[IDEMPOTENCY_HEADER] as string | undefined, [signal, received.body]);
         await this.options.ingest.write({ protocol: 'otlp_http', batches: decoded.batches, ack, ...key });
-        this.metrics.acknowledged(decoded, received.receivedAtMs);
+        this.metrics.acknowledged(decoded, received.receivedAtMs, SIGNALS[signal].table);
         const { responseBytesMax } = this.options;
         return type === 'protobuf'
           ? reply(PROTOBUF, encodeResponse(decoded, responseBytesMax), exchange.headers)

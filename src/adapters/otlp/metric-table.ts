@@ -70,7 +70,7 @@ export class MetricTable {
   private readonly columns: TableColumns;
 
   constructor(
-    schema: TableSchema,
+    private readonly schema: TableSchema,
     private readonly values: ValueReader,
     private readonly tally: RowTally,
     capacity: number,
@@ -128,7 +128,7 @@ export class MetricTable {
   /** Refuses the open row. What other columns hold of it is the caller's to take back. */
   reject(refusal: Refusal): void {
     this.labels.dropRow();
-    this.tally.reject(refusal);
+    this.tally.reject(refusal, this.schema.table);
   }
 
   /** The rows since the last call are points of this metric; gives their number. */

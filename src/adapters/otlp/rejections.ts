@@ -1,4 +1,5 @@
 import { IngestError, type RejectionCode, type RowRejection } from '../../core/errors';
+import type { TableName } from '../../core/ids';
 import { LIMITS } from '../../core/limits';
 
 /** Why a row is refused. */
@@ -37,9 +38,11 @@ export class RowTally {
     return this.accepted++;
   }
 
-  reject({ code, column, message }: Refusal): void {
+  /** `table`: for a request whose rows go to several tables. */
+  reject({ code, column, message }: Refusal, table?: TableName): void {
     if (this.rejections.length < LIMITS.rejectionsListedMax) {
-      this.rejections.push({ row: this.accepted + this.rejected, code, column, message });
+      const row = this.accepted + this.rejected;
+      this.rejections.push({ row, ...(table === undefined ? {} : { table }), code, column, message });
     }
     this.rejected++;
   }

@@ -1,5 +1,7 @@
 /** What differs between the three signals of OTLP, and the decoders that the adapters are given. */
 import type { DecodedRequest } from '../../core/batch';
+import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
+import type { TableName } from '../../core/ids';
 
 export type Signal = 'logs' | 'metrics' | 'traces';
 
@@ -8,6 +10,8 @@ export interface SignalNames {
   readonly grpcService: string;
   /** Name of the count in `partialSuccess`, JSON form (OH6: metrics count data points). */
   readonly rejectedJson: string;
+  /** Where rejected rows are counted that do not name their table. */
+  readonly table: TableName;
 }
 
 export const SIGNALS: Readonly<Record<Signal, SignalNames>> = {
@@ -15,16 +19,19 @@ export const SIGNALS: Readonly<Record<Signal, SignalNames>> = {
     httpPath: '/v1/logs',
     grpcService: 'opentelemetry.proto.collector.logs.v1.LogsService',
     rejectedJson: 'rejectedLogRecords',
+    table: LOGS_EVENTS.table,
   },
   metrics: {
     httpPath: '/v1/metrics',
     grpcService: 'opentelemetry.proto.collector.metrics.v1.MetricsService',
     rejectedJson: 'rejectedDataPoints',
+    table: METRICS_EVENTS.table,
   },
   traces: {
     httpPath: '/v1/traces',
     grpcService: 'opentelemetry.proto.collector.trace.v1.TraceService',
     rejectedJson: 'rejectedSpans',
+    table: TRACES_SPANS.table,
   },
 };
 

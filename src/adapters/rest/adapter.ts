@@ -110,8 +110,8 @@ export class RestAdapter implements HttpAdapter {
         const decoded = nothing ? NO_ROWS : await this.decode(table, format, received.body);
         const key = idempotencyOf(exchange.headers[IDEMPOTENCY_HEADER] as string | undefined, [table, received.body]);
         const receipt = await this.options.ingest.write({ protocol: 'rest', batches: decoded.batches, ack, ...key });
-        if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) this.metrics.refused(decoded);
-        else this.metrics.acknowledged(decoded, received.receivedAtMs);
+        if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) this.metrics.refused(decoded, table);
+        else this.metrics.acknowledged(decoded, received.receivedAtMs, table);
         return answer(table, decoded, receipt);
       });
     } catch (error) {
