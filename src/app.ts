@@ -17,10 +17,10 @@ import { transcodeLogs, transcodeMetrics, transcodeTraces } from './adapters/otl
 import { RestAdapter } from './adapters/rest/adapter';
 import { AdminServer } from './admin/server';
 import { type CommonDeliveryOptions, DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES, DeadLetters } from './app-dead-letters';
+import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
 import { startSchemas } from './app-schemas';
 import type { Config } from './config';
-import { type Lsn, lsn, parseBatchId } from './core/ids';
-import type { BatchStatus } from './core/ingest';
+import { type Lsn, lsn } from './core/ids';
 import { LIMITS } from './core/limits';
 import type { RowEraser } from './core/row-eraser';
 import type { SharedRegistry, StoreTables } from './core/schema-registry';
@@ -42,6 +42,7 @@ import { PostgresSink } from './sinks/postgres/sink';
 import { type Logger, Telemetry } from './telemetry';
 import { Delivery } from './tiering/delivery';
 import { createRouter } from './tiering/routing';
+import type { AcceptedRows } from './wal/accepted-rows';
 import { FileDeliveryStateStore } from './wal/delivery-state';
 import { FileStorage } from './wal/file-storage';
 import { FileWal } from './wal/file-wal';
@@ -81,6 +82,9 @@ export class App {
   private deliveries: Delivery[] = [];
   private keys: IdempotencyKeys | undefined;
   private deadLetters: DeadLetters | undefined;
+  private accepted: AcceptedRows | undefined;
+  /** Not before the deliveries are there: what they still need would be given back. */
+  private mayRelease = false;
   private draining = false;
   /** What was started, to be stopped from the last to the first. */
   private readonly stops: (() => Promise<void>)[] = [];
@@ -109,7 +113,11 @@ export class App {
     const stores = config.sinks === 'none' ? NO_STORES : await this.openStores(registry);
     const deadLetters = await this.openDeadLetters(wal, registry);
     const common = this.deliveryOptions(deadLetters, registry);
-    this.deliveries = stores.sinks.map((sink) => this.deliveryTo(sink, wal, common));
+    const states = this.deliveryStates(wal);
+    if (stores.sinks.length > 0) this.accepted = await this.openAccepted(wal, states, stores.sinks);
+    const onAdvance = (): void => this.release(wal);
+    this.deliveries = stores.sinks.map((sink) => new Delivery({ ...common, wal, sink, states, onAdvance }));
+    this.mayRelease = true;
     for (const delivery of this.deliveries) {
       await delivery.start();
       this.stops.push(() => delivery.stop(config.shutdown_grace_ms * (1 - LISTENERS_GRACE)));
@@ -120,7 +128,8 @@ export class App {
       wal,
       route: createRouter(config.routing, (table) => registry.get(table)),
       progress: { delivered: (tier, at, signal) => this.delivered(tier, at, signal) },
-      onDurable: (batches) => {
+      onDurable: (at, batches) => {
+        this.accepted?.add(at, batches);
         for (const delivery of this.deliveries) delivery.backlog.add(batches);
         if (this.deliveries.length === 0) this.release(wal);
       },
@@ -245,25 +254,35 @@ export class App {
     };
   }
 
-  private deliveryTo(sink: Sink, wal: FileWal, common: CommonDeliveryOptions): Delivery {
-    return new Delivery({
-      ...common,
-      wal,
-      sink,
-      states: new FileDeliveryStateStore({
-        directory: join(this.config.data_dir, 'wal'),
-        storage: this.storage,
-        walId: wal.walId,
-        onFatal: (error) => this.fail(error),
-      }),
-      onAdvance: () => this.release(wal),
+  private deliveryStates(wal: FileWal): FileDeliveryStateStore {
+    return new FileDeliveryStateStore({
+      directory: join(this.config.data_dir, 'wal'),
+      storage: this.storage,
+      walId: wal.walId,
+      onFatal: (error) => this.fail(error),
     });
   }
 
-  /** Gives back the segments that neither a sink nor a key needs any more. */
+  /** Stopped after the deliveries, which is when everything is counted. */
+  private async openAccepted(wal: FileWal, states: FileDeliveryStateStore, sinks: readonly Sink[]): Promise<AcceptedRows> {
+    const accepted = await openAccepted(sinks, states, {
+      directory: join(this.config.data_dir, 'wal'),
+      storage: this.storage,
+      wal,
+      logger: this.logger,
+      onFatal: (error) => this.fail(error),
+      onRelease: () => this.release(wal),
+    });
+    this.stops.push(() => accepted.close());
+    return accepted;
+  }
+
+  /** Gives back the segments that neither a sink nor a key nor the count of accepted rows needs any more. */
   private release(wal: FileWal): void {
+    if (!this.mayRelease) return;
     const delivered = this.deliveries.map((delivery) => delivery.releasableLsn);
-    const below = Math.min(wal.stats().durableLsn + 1, this.keys?.releasableLsn ?? 0, ...delivered);
+    const needed = Math.min(this.keys?.releasableLsn ?? 0, this.accepted?.releasableLsn ?? Number.POSITIVE_INFINITY);
+    const below = Math.min(wal.stats().durableLsn + 1, needed, ...delivered);
     wal.release(lsn(below)).catch((error: unknown) => this.logger.error({ err: error }, 'cannot release wal segments'));
   }
 
@@ -271,17 +290,6 @@ export class App {
     await Promise.all(
       this.deliveries.filter((delivery) => delivery.tier === tier).map((delivery) => delivery.delivered(at, signal)),
     );
-  }
-
-  /** Entries below a sink's cursor are in its store. */
-  private batchStatus(wal: FileWal): BatchStatus {
-    return {
-      status: (batch) => {
-        const parts = parseBatchId(batch);
-        if (parts === undefined || parts.walId !== wal.walId || parts.lsn > wal.stats().durableLsn) return undefined;
-        return this.deliveries.map((delivery) => ({ tier: delivery.tier, delivered: delivery.status().nextLsn > parts.lsn }));
-      },
-    };
   }
 
   /** A while for the stores to be there with their tables; without them rows are taken all the same. */
@@ -307,6 +315,8 @@ export class App {
       stores: stores.sql,
       tables: () => registry.list(),
       deadLetters: this.deadLetters?.store,
+      ledger: () => ledgerReport(this.accepted, this.deliveries),
+      batches: batchStatus(wal, () => this.deliveries),
       notReady: () => (this.draining ? 'shutting down' : ingest.accepting ? undefined : 'not accepting'),
       sinks: () => Object.fromEntries(this.deliveries.map((delivery) => [delivery.tier, delivery.status()])),
       refresh: () => this.refreshGauges(wal),
@@ -323,7 +333,7 @@ export class App {
       registry,
       telemetry: this.telemetry,
       sql,
-      batches: this.batchStatus(wal),
+      batches: batchStatus(wal, () => this.deliveries),
       progress: {
         durableLsn: () => wal.stats().durableLsn,
         delivered: (tier, at, signal) => this.delivered(tier, at, signal),
@@ -352,7 +362,7 @@ export class App {
       port: config.grpc_port,
       services: [
         ...new OtlpGrpcAdapter({ ingest, decoders: DECODERS, telemetry }).services,
-        ...new IngestServiceAdapter({ ingest, registry, batches: this.batchStatus(wal), telemetry }).services,
+        ...new IngestServiceAdapter({ ingest, registry, batches: batchStatus(wal, () => this.deliveries), telemetry }).services,
         ...flight.services,
       ],
       logger,

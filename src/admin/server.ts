@@ -2,11 +2,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { DeadLetterStore } from '../core/dead-letter';
+import type { BatchStatus } from '../core/ingest';
 import type { TableSchema, Tier } from '../core/table-schema';
 import { SqlError, type SqlFormat, type SqlStore } from '../query/answer';
 import type { Logger, Telemetry } from '../telemetry';
 import { CONSOLE_HTML } from './console';
 import { dropDeadLetters, type JsonAnswer, listDeadLetters, replayDeadLetters, showDeadLetter } from './dead-letters';
+import { batchAnswer, type LedgerReport, ledgerAnswer } from './ledger';
 
 /** One sink as `/readyz` and the console show it. */
 export interface SinkStatus {
@@ -26,6 +28,8 @@ export interface AdminOptions {
   readonly stores: Readonly<Record<Tier, SqlStore | undefined>>;
   readonly tables: () => readonly TableSchema[];
   readonly deadLetters: DeadLetterStore | undefined;
+  readonly ledger: () => Promise<LedgerReport>;
+  readonly batches: BatchStatus;
   /** Undefined while rows are accepted, otherwise why not. */
   readonly notReady: () => string | undefined;
   readonly sinks: () => Readonly<Partial<Record<Tier, SinkStatus>>>;
@@ -77,7 +81,7 @@ export class AdminServer {
 
   private async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = new URL(request.url ?? '/', 'http://admin');
-    const route = this.routes[pathname] ?? this.deadLetterRoute(pathname);
+    const route = this.routes[pathname] ?? this.routeOf(pathname);
     if (route === undefined) return send(response, failure(404, 'not_found', 'no such path'));
     const method = POST_PATHS.has(pathname) ? 'POST' : 'GET';
     if (request.method !== method && !(method === 'GET' && request.method === 'HEAD')) {
@@ -97,6 +101,7 @@ export class AdminServer {
       return { status: 200, contentType: registry.contentType, body: await registry.metrics() };
     },
     '/api/tables': () => json(200, { tables: this.options.tables().map(tableAnswer) }),
+    '/api/ledger': async () => jsonAnswer(ledgerAnswer(await this.options.ledger())),
     '/api/sql': (request) => this.sql(request),
     '/api/dead-letters': (request) =>
       this.withDeadLetters((store) => listDeadLetters(store, new URL(request.url ?? '/', 'http://admin').searchParams)),
@@ -104,16 +109,18 @@ export class AdminServer {
     '/api/dead-letters/drop': (request) => this.deadLetterAction(request, dropDeadLetters),
   };
 
-  private deadLetterRoute(pathname: string): Route | undefined {
-    const [, id] = /^\/api\/dead-letters\/(\d+-\d+)$/.exec(pathname) ?? [];
-    return id === undefined ? undefined : () => this.withDeadLetters((store) => showDeadLetter(store, id));
+  /** Routes with an id behind them. */
+  private routeOf(pathname: string): Route | undefined {
+    const [, collection, id] = /^\/api\/(dead-letters|batches)\/([^/]+)$/.exec(pathname) ?? [];
+    if (id === undefined) return undefined;
+    if (collection === 'batches') return () => jsonAnswer(batchAnswer(this.options.batches, id));
+    return /^\d+-\d+$/.test(id) ? () => this.withDeadLetters((store) => showDeadLetter(store, id)) : undefined;
   }
 
   private async withDeadLetters(work: (store: DeadLetterStore) => Promise<JsonAnswer>): Promise<Answer> {
     const { deadLetters } = this.options;
     if (deadLetters === undefined) return failure(503, 'unavailable', 'there are no dead letters');
-    const { status, body } = await work(deadLetters);
-    return json(status, body);
+    return jsonAnswer(await work(deadLetters));
   }
 
   private async deadLetterAction(
@@ -202,6 +209,8 @@ const json = (status: number, value: unknown): Answer => ({
   contentType: 'application/json',
   body: JSON.stringify(value),
 });
+
+const jsonAnswer = ({ status, body }: JsonAnswer): Answer => json(status, body);
 
 const failure = (status: number, code: string, message: string): Answer => json(status, { error: { code, message } });
 

@@ -72,10 +72,26 @@ export interface DeliveryPlan {
   readonly parts: PlanPart[];
 }
 
+/** Rows of one table that a sink is done with, since its totals began. */
+export interface TableTotals {
+  readonly delivered: number;
+  readonly deadLetters: number;
+}
+
+export type DeliveryTotals = Readonly<Record<string, TableTotals>>;
+
 /** How far one sink has got. `nextLsn` is the first entry that is in no finished plan. */
 export interface DeliveryState {
   nextLsn: Lsn;
   plan: DeliveryPlan | undefined;
+  /** By table, what became of the rows of entries before `nextLsn`; undefined in a checkpoint of a server that did not count. */
+  totals?: DeliveryTotals | undefined;
+}
+
+/** Rows that were accepted, counted apart from their delivery: one side of the ledger. */
+export interface AcceptedCounts {
+  /** Accepted rows by table since `sinceMs`, of those routed to the tier; undefined for a tier that is not counted. */
+  of(tier: Tier): { readonly sinceMs: number; readonly rows: ReadonlyMap<string, number> } | undefined;
 }
 
 /** Checkpoints of the sinks, one file each: written to a temporary file, fsynced, renamed, directory fsynced (R12). */

@@ -16,7 +16,7 @@ export interface WalIngestOptions {
   readonly route: (table: TableName) => readonly Tier[];
   readonly progress: DeliveryProgress;
   /** Told of every durable entry, so that delivery knows its backlog. */
-  readonly onDurable: (batches: readonly WalBatch[]) => void;
+  readonly onDurable: (at: Lsn, batches: readonly WalBatch[]) => void;
   readonly inFlightBytesMax: number;
   readonly idempotency: IdempotencyKeys;
   readonly telemetry: Telemetry;
@@ -58,7 +58,7 @@ export class WalIngest implements Ingest {
     const { wal, telemetry } = this.options;
     const batches = request.batches.map((batch) => this.toWal(batch));
     const at = await wal.append(batches, note);
-    this.options.onDurable(batches);
+    this.options.onDurable(at, batches);
     for (const batch of batches) {
       const labels = { table: batch.table, protocol: request.protocol };
       telemetry.acceptedRows.inc(labels, batch.rows);

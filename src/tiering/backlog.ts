@@ -1,3 +1,4 @@
+import type { TableName } from '../core/ids';
 import type { Tier } from '../core/table-schema';
 import type { WalBatch } from '../core/wal';
 
@@ -5,22 +6,38 @@ import type { WalBatch } from '../core/wal';
 export class Backlog {
   rows = 0;
   bytes = 0;
+  /** Rows by table. Below zero for the moment in which an entry was delivered before it was added. */
+  private readonly tables = new Map<TableName, number>();
   private waiters: (() => void)[] = [];
 
   constructor(private readonly tier: Tier) {}
 
   add(batches: readonly WalBatch[]): void {
-    for (const batch of batches) {
-      if (!batch.tiers.includes(this.tier)) continue;
-      this.rows += batch.rows;
-      this.bytes += batch.ipc.reduce((sum, piece) => sum + piece.byteLength, 0);
-    }
+    this.change(batches, 1);
     if (this.waiters.length > 0) for (const wake of this.waiters.splice(0)) wake();
   }
 
-  remove(rows: number, bytes: number): void {
-    this.rows = Math.max(0, this.rows - rows);
-    this.bytes = Math.max(0, this.bytes - bytes);
+  remove(batches: readonly WalBatch[]): void {
+    this.change(batches, -1);
+  }
+
+  clear(): void {
+    this.rows = 0;
+    this.bytes = 0;
+    this.tables.clear();
+  }
+
+  get rowsByTable(): ReadonlyMap<TableName, number> {
+    return this.tables;
+  }
+
+  private change(batches: readonly WalBatch[], sign: 1 | -1): void {
+    for (const { table, tiers, rows, ipc } of batches) {
+      if (!tiers.includes(this.tier)) continue;
+      this.rows = Math.max(0, this.rows + sign * rows);
+      this.bytes = Math.max(0, this.bytes + sign * ipc.reduce((sum, piece) => sum + piece.byteLength, 0));
+      this.tables.set(table, (this.tables.get(table) ?? 0) + sign * rows);
+    }
   }
 
   /** Resolves with the next `add`, after `timeoutMs`, or when the signal aborts. */

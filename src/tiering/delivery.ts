@@ -13,10 +13,10 @@ import type { DeadLetterParking } from '../core/dead-letter';
 import { type Lsn, lsn, type TableName } from '../core/ids';
 import { type RefusedRow, type Sink, SinkError, type WriteIdentity } from '../core/sink';
 import type { TableSchema, Tier } from '../core/table-schema';
-import type { DeliveryPlan, DeliveryState, DeliveryStateStore, PlanPart, Wal, WalEntry } from '../core/wal';
+import type { DeliveryPlan, DeliveryState, DeliveryStateStore, DeliveryTotals, PlanPart, Wal, WalEntry } from '../core/wal';
 import type { Logger, Telemetry } from '../telemetry';
 import { Backlog } from './backlog';
-import { batchOf, entriesWithin, matchesPlan, type PartRows, partsOf, planFor, rowsFor } from './plan';
+import { batchOf, entriesWithin, matchesPlan, type PartRows, partsOf, planFor } from './plan';
 import { parkedRows, type RowSource, separateUnfit } from './refused-rows';
 
 export interface DeliveryOptions {
@@ -67,6 +67,11 @@ export class Delivery {
   private savedAtMs = 0;
   private savedLsn = lsn(1);
   private markReady: () => void = () => undefined;
+  private markCounted: () => void = () => undefined;
+  /** Resolves when the backlog of an earlier run is counted, or will not be because the WAL cannot be read. */
+  readonly counted = new Promise<void>((resolve) => {
+    this.markCounted = resolve;
+  });
   /** Resolves when the store was reached for the first time and has its tables. */
   readonly firstReady = new Promise<void>((resolve) => {
     this.markReady = resolve;
@@ -87,6 +92,11 @@ export class Delivery {
     }
     this.savedLsn = this.state.nextLsn;
     this.running = this.run();
+  }
+
+  /** By table, what became of the rows that the cursor has passed. Changes together with the backlog. */
+  get totals(): DeliveryTotals {
+    return this.state.totals ?? {};
   }
 
   /** The first entry that a restart may ask for: what is before it can be deleted. */
@@ -135,7 +145,7 @@ export class Delivery {
   private async run(): Promise<void> {
     const { signal } = this.stopping;
     try {
-      await this.countBacklog();
+      await this.countBacklog().finally(this.markCounted);
       await this.untilDone('start', () => this.options.sink.start());
       for (const schema of this.options.tables())
         await this.untilDone(`create ${schema.table}`, () => this.options.sink.ensureTable(schema));
@@ -153,7 +163,7 @@ export class Delivery {
   private async countBacklog(): Promise<void> {
     const { wal, bytesMax } = this.options;
     const last = wal.stats().durableLsn;
-    this.backlog.remove(this.backlog.rows, this.backlog.bytes);
+    this.backlog.clear();
     for (let at = this.state.nextLsn; at <= last && !this.stopping.signal.aborted; ) {
       const entries = await wal.read(at, bytesMax);
       if (entries.length === 0) break;
@@ -180,7 +190,7 @@ export class Delivery {
       return;
     }
     const plan = planFor(entries, parts);
-    await this.save({ nextLsn: this.state.nextLsn, plan });
+    await this.save({ ...this.state, plan });
     await this.finish(plan, entries, parts, false);
   }
 
@@ -234,19 +244,30 @@ export class Delivery {
     repeated: boolean,
   ): Promise<void> {
     const open = plan.parts.map((part, i) => ({ part, rows: parts[i] })).filter(({ part }) => !part.done);
+    const totals = new Map(Object.entries(this.totals));
+    const count = ({ table, rows }: PlanPart, refused: number): void => {
+      const { delivered, deadLetters } = totals.get(table) ?? { delivered: 0, deadLetters: 0 };
+      totals.set(table, { delivered: delivered + rows - refused, deadLetters: deadLetters + refused });
+    };
+    for (const part of plan.parts) if (part.done) count(part, (await this.refusedRows(this.identity(plan, part))).size);
     const worker = async (): Promise<void> => {
       for (let next = open.shift(); next !== undefined; next = open.shift())
-        await this.deliverPart(plan, next.part, next.rows, repeated);
+        count(next.part, await this.deliverPart(plan, next.part, next.rows, repeated));
     };
     await Promise.all(Array.from({ length: Math.min(PARTS_AT_ONCE, open.length) }, worker));
-    this.advance(entries);
+    this.advance(entries, Object.fromEntries(totals));
     await this.save(this.state);
   }
 
-  private async deliverPart(plan: DeliveryPlan, part: PlanPart, rows: PartRows, repeated: boolean): Promise<void> {
-    const { sink, wal, telemetry } = this.options;
+  private identity({ fromLsn, toLsn }: DeliveryPlan, { table, partition }: PlanPart): WriteIdentity {
+    return { walId: this.options.wal.walId, lsn: fromLsn, lastLsn: toLsn, table, partition };
+  }
+
+  /** Gives the number of rows that became dead letters. */
+  private async deliverPart(plan: DeliveryPlan, part: PlanPart, rows: PartRows, repeated: boolean): Promise<number> {
+    const { sink, telemetry } = this.options;
     const { tier } = sink;
-    const id = { walId: wal.walId, lsn: plan.fromLsn, lastLsn: plan.toLsn, table: part.table, partition: part.partition };
+    const id = this.identity(plan, part);
     const refused = repeated ? await this.refusedRows(id) : new Set<number>();
     const park = async (source: RowSource, found: readonly RefusedRow[]): Promise<void> => {
       for (let at = 0; at < found.length; at += PARKED_AT_ONCE) {
@@ -282,6 +303,7 @@ export class Delivery {
     });
     part.done = true;
     telemetry.deliveredRows.inc({ table: part.table, tier }, part.rows - refused.size);
+    return refused.size;
   }
 
   /** What an earlier process parked of this write. */
@@ -301,19 +323,17 @@ export class Delivery {
     logger.warn({ table, tier: sink.tier, rows: found.length, code, column, reason: message }, 'rows became dead letters');
   }
 
-  private advance(entries: readonly WalEntry[]): void {
+  private advance(entries: readonly WalEntry[], totals = this.totals): void {
     const { sink } = this.options;
     for (const entry of entries) {
-      let bytes = 0;
       for (const batch of entry.batches) {
         if (!batch.tiers.includes(sink.tier)) continue;
         const size = batch.ipc.reduce((sum, piece) => sum + piece.byteLength, 0);
         this.options.telemetry.deliveredBytes.inc({ table: batch.table, tier: sink.tier }, size);
-        bytes += size;
       }
-      this.backlog.remove(rowsFor(entry, sink.tier), bytes);
+      this.backlog.remove(entry.batches);
     }
-    this.state = { nextLsn: lsn(entries.at(-1)!.lsn + 1), plan: undefined };
+    this.state = { nextLsn: lsn(entries.at(-1)!.lsn + 1), plan: undefined, totals };
     const done = this.waiters.filter((waiter) => waiter.at < this.state.nextLsn);
     this.waiters = this.waiters.filter((waiter) => waiter.at >= this.state.nextLsn);
     for (const waiter of done) waiter.resolve();

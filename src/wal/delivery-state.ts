@@ -2,7 +2,9 @@
  * Checkpoint of one sink: `delivery-<tier>.state` in the WAL directory, two lines of text, format version 1.
  *
  *   thermocline-delivery 1 <crc-32 of the second line, 8 hex digits>
- *   {"walId":"...","tier":"hot","nextLsn":1,"plan":{"fromLsn":1,"toLsn":1,"parts":[...]}}
+ *   {"walId":"...","tier":"hot","nextLsn":1,"plan":{"fromLsn":1,"toLsn":1,"parts":[...]},"totals":{"<table>":{...}}}
+ *
+ * `plan` is missing between two plans, `totals` in a file of a server that did not count rows.
  *
  * Replaced as a whole: temporary file, fdatasync, rename, fsync of the directory (R12), so that a crash leaves the old or the
  * new one. A lost or older file only causes delivery again, which the sinks recognise by identity; a damaged one is an error.
@@ -11,9 +13,9 @@ import * as path from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { Lsn, WalId } from '../core/ids';
 import type { Tier } from '../core/table-schema';
-import type { DeliveryPlan, DeliveryState, DeliveryStateStore, PlanPart } from '../core/wal';
+import type { DeliveryPlan, DeliveryState, DeliveryStateStore, DeliveryTotals, PlanPart } from '../core/wal';
 import { isNotFound, SyncFailedError, WalCorruptError, WalVersionError } from './errors';
-import { readFully, removeIfThere, syncDirectory, syncFile, writeFully } from './io';
+import { readFully, replaceFile } from './io';
 import type { Storage } from './storage';
 
 const STATE_VERSION = 1;
@@ -26,7 +28,8 @@ interface StoredState extends DeliveryState {
 }
 
 function encodeState(walId: WalId, tier: Tier, state: DeliveryState): Buffer {
-  const body = JSON.stringify({ walId, tier, nextLsn: state.nextLsn, plan: state.plan });
+  const { nextLsn, plan, totals } = state;
+  const body = JSON.stringify({ walId, tier, nextLsn, plan, totals });
   const crc = crc32(body).toString(16).padStart(8, '0');
   return Buffer.from(`thermocline-delivery ${STATE_VERSION} ${crc}\n${body}\n`);
 }
@@ -44,6 +47,12 @@ function isPlan(value: unknown): value is DeliveryPlan {
   return isObject(value) && isLsn(value.fromLsn) && isLsn(value.toLsn) && Array.isArray(value.parts) && value.parts.every(isPart);
 }
 
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+const isTotals = (value: unknown): value is DeliveryTotals =>
+  isObject(value) &&
+  Object.values(value).every((table) => isObject(table) && isCount(table.delivered) && isCount(table.deadLetters));
+
 /** Reads the text of a checkpoint. Throws WalCorruptError or WalVersionError, both with the name of the file. */
 function decodeState(text: string, tier: Tier, file: string): StoredState {
   const damaged = (why: string): WalCorruptError =>
@@ -59,7 +68,9 @@ function decodeState(text: string, tier: Tier, file: string): StoredState {
   if (!isObject(value) || value.tier !== tier || typeof value.walId !== 'string' || !isLsn(value.nextLsn))
     throw damaged('content');
   if (value.plan !== undefined && !isPlan(value.plan)) throw damaged('plan');
-  return { walId: value.walId as WalId, nextLsn: value.nextLsn, plan: value.plan };
+  if (value.totals !== undefined && !isTotals(value.totals)) throw damaged('totals');
+  const totals = value.totals === undefined ? {} : { totals: value.totals };
+  return { walId: value.walId as WalId, nextLsn: value.nextLsn, plan: value.plan, ...totals };
 }
 
 async function readState(storage: Storage, directory: string, tier: Tier): Promise<StoredState | undefined> {
@@ -133,7 +144,8 @@ export class FileDeliveryStateStore implements DeliveryStateStore {
       );
     }
     this.saved.set(tier, stored.nextLsn);
-    return { nextLsn: stored.nextLsn, plan: stored.plan };
+    const { walId: _walId, ...state } = stored;
+    return state;
   }
 
   /**
@@ -157,19 +169,8 @@ export class FileDeliveryStateStore implements DeliveryStateStore {
 
   private async replace(tier: Tier, bytes: Buffer): Promise<void> {
     const { storage, directory, onFatal } = this.options;
-    const target = path.join(directory, fileName(tier));
-    const temporary = `${target}.tmp`;
     try {
-      await removeIfThere(storage, temporary);
-      const file = await storage.open(temporary, 'create');
-      try {
-        await writeFully(file, [bytes], 0);
-        await syncFile(file, temporary);
-      } finally {
-        await file.close();
-      }
-      await storage.rename(temporary, target);
-      await syncDirectory(storage, directory);
+      await replaceFile(storage, path.join(directory, fileName(tier)), bytes);
     } catch (error) {
       if (error instanceof SyncFailedError) onFatal?.(error);
       throw error;

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { isNotFound, SyncFailedError } from './errors';
 import type { Storage, StorageFile } from './storage';
@@ -102,4 +103,22 @@ export async function removeIfThere(storage: Storage, path: string): Promise<voi
   } catch (error) {
     if (!isNotFound(error)) throw error;
   }
+}
+
+/**
+ * Puts `bytes` in the place of a file (R12): temporary file, fdatasync, rename, fsync of the directory, so that a crash leaves the
+ * old or the new one. One call at a time for each target. Throws SyncFailedError for a failed sync.
+ */
+export async function replaceFile(storage: Storage, target: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${target}.tmp`;
+  await removeIfThere(storage, temporary);
+  const file = await storage.open(temporary, 'create');
+  try {
+    await writeFully(file, [bytes], 0);
+    await syncFile(file, temporary);
+  } finally {
+    await file.close();
+  }
+  await storage.rename(temporary, target);
+  await syncDirectory(storage, dirname(target));
 }

@@ -37,6 +37,8 @@ beforeAll(async () => {
   };
   admin = new AdminServer({
     deadLetters: undefined,
+    ledger: async () => ({ sinceMs: {}, lines: [] }),
+    batches: { status: () => undefined },
     host: '127.0.0.1',
     port: 0,
     telemetry: new Telemetry(),

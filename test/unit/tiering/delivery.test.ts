@@ -122,6 +122,7 @@ test('rows of another tier move the cursor and are not written', async () => {
   const again = deliver(wal, new MemorySink('hot', 'none'));
   await again.start();
   expect(again.releasableLsn).toBe(4);
+  expect(again.totals).toEqual({ things: { delivered: 1, deadLetters: 0 } });
   await again.stop(1_000);
   await wal.close();
 });
@@ -222,6 +223,8 @@ test.each<['none' | 'day', Tier]>([
       .filter(refusesSevens)
       .map((id) => ({ id, lsn: Math.floor(id / 5) + 1, stage: `${tier}_insert`, column: 'id' })),
   );
+  expect(delivery.totals).toEqual({ things: { delivered: 42, deadLetters: 8 } });
+  expect([...delivery.backlog.rowsByTable]).toEqual([['things', 0]]);
   expect(delivery.status()).toMatchObject({ rows: 0, bytes: 0, up: true });
   await delivery.stop(1_000);
   await wal.close();
@@ -260,6 +263,7 @@ test('after a stop between parking and the insert the same rows are left out, al
   await second.delivered(wal.stats().durableLsn, AbortSignal.timeout(20_000));
   expect(sink.ids).toEqual([1, 2, 3, 4, 5, 6, 8, 9]);
   expect(parking.parked.flatMap(({ rows }) => rows)).toHaveLength(2);
+  expect(second.totals).toEqual({ things: { delivered: 8, deadLetters: 2 } });
   await second.stop(1_000);
   await wal.close();
 });

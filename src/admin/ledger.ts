@@ -1,0 +1,51 @@
+/** `GET /api/ledger` and `GET /api/batches/{id}`: what became of accepted rows. */
+import { parseBatchId } from '../core/ids';
+import type { BatchStatus } from '../core/ingest';
+import type { Tier } from '../core/table-schema';
+import type { JsonAnswer } from './dead-letters';
+
+/** Rows of one table on their way to one tier. A row that is routed to both tiers is in a line of each. */
+export interface LedgerLine {
+  readonly table: string;
+  readonly tier: Tier;
+  /** Counted when they became durable, apart from the delivery. */
+  readonly accepted: number;
+  readonly delivered: number;
+  /** Parked by the store or the schema, whether the letters are still kept or were replayed or dropped since. */
+  readonly deadLetters: number;
+  readonly pending: number;
+}
+
+export interface LedgerReport {
+  /** When the counting of each tier began, milliseconds since 1970. */
+  readonly sinceMs: Readonly<Partial<Record<Tier, number>>>;
+  readonly lines: readonly LedgerLine[];
+}
+
+/** `accepted = delivered + dead_letters + pending` is checked for every line. */
+export function ledgerAnswer({ sinceMs, lines }: LedgerReport): JsonAnswer {
+  const tables = lines.map(({ table, tier, accepted, delivered, deadLetters, pending }) => ({
+    table,
+    tier,
+    accepted,
+    delivered,
+    dead_letters: deadLetters,
+    pending,
+    balanced: accepted === delivered + deadLetters + pending,
+  }));
+  const since = Object.fromEntries(Object.entries(sinceMs).map(([tier, ms]) => [tier, new Date(ms).toISOString()]));
+  return { status: 200, body: { since, tables, balanced: tables.every(({ balanced }) => balanced) } };
+}
+
+/** `id` as an adapter gave it to the client: `<walId>-<lsn>`. */
+export function batchAnswer(batches: BatchStatus, id: string): JsonAnswer {
+  const parts = parseBatchId(id);
+  if (parts === undefined) {
+    const message = 'a batch id is 32 hex digits in lower case, a hyphen and a number';
+    return { status: 400, body: { error: { code: 'invalid_argument', message } } };
+  }
+  const status = batches.status(id as Parameters<BatchStatus['status']>[0]);
+  if (status === undefined) return { status: 404, body: { error: { code: 'not_found', message: 'no such batch' } } };
+  const tiers = status.map(({ tier, delivered }) => ({ tier, state: delivered ? 'delivered' : 'pending' }));
+  return { status: 200, body: { batch: id, lsn: parts.lsn, tiers } };
+}

@@ -1,0 +1,111 @@
+/** The ledger of the built command: it balances at any moment, with dead letters, with a store down, and after kill -9. */
+import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
+import { encodeRequest } from '../support/otlp-requests';
+import { startPostgres, type TestPostgres } from '../support/postgres';
+import { TestServer, temporaryDirectory } from '../support/server';
+
+interface Ledger {
+  readonly since: Record<string, string>;
+  readonly tables: { table: string; tier: string; accepted: number; delivered: number; dead_letters: number; pending: number }[];
+  readonly balanced: boolean;
+}
+
+const NOW_NS = String(BigInt(Date.now()) * 1_000_000n);
+
+let postgres: TestPostgres;
+let clickhouse: TestClickHouse;
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let server: TestServer;
+
+const start = (settings: Record<string, string> = {}): Promise<TestServer> =>
+  TestServer.start({
+    dataDir: directory.path,
+    settings: { POSTGRES_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, DELIVERY_INTERVAL_MS: '20', ...settings },
+  });
+
+beforeAll(async () => {
+  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
+}, 60_000);
+afterAll(async () => {
+  await server?.stop();
+  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+}, 60_000);
+
+async function api(path: string): Promise<{ status: number; body: unknown }> {
+  const response = await fetch(`http://${server.admin}${path}`);
+  return { status: response.status, body: await response.json() };
+}
+
+async function ledger(): Promise<Ledger> {
+  const { status, body } = await api('/api/ledger');
+  expect([status, (body as Ledger).balanced]).toEqual([200, true]);
+  return body as Ledger;
+}
+
+async function send(round: number): Promise<string> {
+  const logRecords = Array.from({ length: 7 }, (_, i) => ({ timeUnixNano: NOW_NS, body: { stringValue: `${round}-${i}` } }));
+  const body = encodeRequest('logs', { resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
+  expect((await server.post('/v1/logs', body, { 'content-type': 'application/x-protobuf' })).status).toBe(200);
+  const time = new Date().toISOString();
+  const things = [1, 2, 3].map((n) => `{"time":"${time}","n":${n},"doc":{"big":${n === 2 ? '1e400000' : n}}}`);
+  const written = await server.post('/write/things', `[${things.join()}]`);
+  return ((await written.json()) as { batch: string }).batch;
+}
+
+const line = (table: string, tier: string, accepted: number, dead: number, pending = 0) => ({
+  table,
+  tier,
+  accepted,
+  delivered: accepted - dead - pending,
+  dead_letters: dead,
+  pending,
+  balanced: true,
+});
+
+test('rows of REST and OTLP balance while they come in, delivered, parked, after kill -9 and with a store that is down', async () => {
+  server = await start();
+  let batch = '';
+  for (let round = 0; round < 10; round++) {
+    batch = await send(round);
+    await ledger();
+  }
+  await server.drained();
+  const expected = [line('logs_events', 'cold', 70, 0), line('things', 'hot', 30, 10)];
+  expect((await ledger()).tables).toEqual(expected);
+  const delivered = { tier: 'hot', state: 'delivered' };
+  expect(await api(`/api/batches/${batch}`)).toMatchObject({
+    status: 200,
+    body: { batch, tiers: [delivered, { tier: 'cold' }] },
+  });
+  const { since } = await ledger();
+
+  await server.stop('SIGKILL');
+  server = await start({ POSTGRES_URL: 'postgres://nobody@127.0.0.1:1/none', SHUTDOWN_GRACE_MS: '500' });
+  const held = await send(10);
+  const logs = line('logs_events', 'cold', 77, 0);
+  const deadline = Date.now() + 20_000;
+  let tables = (await ledger()).tables;
+  while (tables[0].pending > 0 && Date.now() < deadline) tables = (await ledger()).tables;
+  expect(tables).toEqual([logs, line('things', 'hot', 33, 10, 3)]);
+  expect(await api(`/api/batches/${held}`)).toMatchObject({
+    body: { tiers: [{ tier: 'hot', state: 'pending' }, { tier: 'cold' }] },
+  });
+
+  await server.stop('SIGKILL');
+  server = await start();
+  await server.drained();
+  const last = await ledger();
+  expect(last.tables).toEqual([logs, line('things', 'hot', 33, 11)]);
+  expect(last.since).toEqual(since);
+  expect((await server.sql('hot', 'SELECT count(*) FROM things')).rows).toEqual([['22']]);
+  expect((await server.sql('cold', 'SELECT count() FROM logs_events')).rows).toEqual([['77']]);
+  expect(await server.stop()).toBe(0);
+}, 90_000);
+
+test('a batch that is none or was never acknowledged is refused', async () => {
+  server = await start();
+  const batch = await send(20);
+  expect((await api(`/api/batches/${batch.replace(/\d+$/, '999999')}`)).status).toBe(404);
+  expect((await api(`/api/batches/${'0'.repeat(32)}-1`)).status).toBe(404);
+  for (const id of ['1', 'x-1', `${batch.toUpperCase()}x`, '%27']) expect((await api(`/api/batches/${id}`)).status).toBe(400);
+});
