@@ -9,6 +9,7 @@ import type { Logger, Telemetry } from '../telemetry';
 import { CONSOLE_HTML } from './console';
 import { dropDeadLetters, type JsonAnswer, listDeadLetters, replayDeadLetters, showDeadLetter } from './dead-letters';
 import { batchAnswer, type LedgerReport, ledgerAnswer } from './ledger';
+import { traceAnswer } from './traces';
 
 /** One sink as `/readyz` and the console show it. */
 export interface SinkStatus {
@@ -111,10 +112,16 @@ export class AdminServer {
 
   /** Routes with an id behind them. */
   private routeOf(pathname: string): Route | undefined {
-    const [, collection, id] = /^\/api\/(dead-letters|batches)\/([^/]+)$/.exec(pathname) ?? [];
+    const [, collection, id] = /^\/api\/(dead-letters|batches|traces)\/([^/]+)$/.exec(pathname) ?? [];
     if (id === undefined) return undefined;
     if (collection === 'batches') return () => jsonAnswer(batchAnswer(this.options.batches, id));
+    if (collection === 'traces') return () => this.trace(id);
     return /^\d+-\d+$/.test(id) ? () => this.withDeadLetters((store) => showDeadLetter(store, id)) : undefined;
+  }
+
+  private async trace(id: string): Promise<Answer> {
+    const { status, text } = await traceAnswer(this.options.stores, this.options.tables(), id);
+    return { status, contentType: 'application/json', body: text };
   }
 
   private async withDeadLetters(work: (store: DeadLetterStore) => Promise<JsonAnswer>): Promise<Answer> {
