@@ -38,7 +38,7 @@ import {
 import { LIMITS } from '../core/limits';
 import { mapData } from './attributes';
 import { corrupt } from './foreign-error';
-import type { ForeignDictionary, ForeignField } from './foreign-schema';
+import { type ForeignDictionary, type ForeignField, HALF_BYTES } from './foreign-schema';
 import { dictionaryData } from './nested-builders';
 
 /** Nodes and buffers of a batch, in the order of the flattened schema. */
@@ -127,6 +127,10 @@ export class BatchReader {
       case 'timestamp':
       case 'date': {
         const node = this.nextNode(path, true);
+        if (type.kind === 'float' && field.byteWidth === HALF_BYTES) {
+          const data = Float32Array.from(this.nextArray(path, Uint16Array, node.length), halfToNumber);
+          return makeData({ type: new Float32(), length: node.length, data, ...validity(node) });
+        }
         const { arrow, array } = fixedType(field);
         const data = this.nextArray(path, array, node.length);
         return makeData({ type: arrow as Float64, length: node.length, data: data as Float64Array, ...validity(node) });
@@ -311,6 +315,16 @@ const INT_TYPES = { 8: [Int8, Uint8], 16: [Int16, Uint16], 32: [Int32, Uint32], 
 const TIMESTAMPS = { s: TimestampSecond, ms: TimestampMillisecond, us: TimestampMicrosecond, ns: TimestampNanosecond } as const;
 
 const intArray = (bits: 8 | 16 | 32 | 64, signed: boolean): ArrayType<FixedArray> => INT_ARRAYS[bits][signed ? 0 : 1];
+
+/** IEEE 754 binary16; every value of it is a float32. */
+function halfToNumber(bits: number): number {
+  const sign = (bits & 0x8000) === 0 ? 1 : -1;
+  const exponent = (bits >>> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : Number.NaN;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
 
 function fixedType({ type }: ForeignField): { arrow: DataType; array: ArrayType<AnyArray> } {
   switch (type.kind) {

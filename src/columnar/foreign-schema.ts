@@ -22,7 +22,7 @@ export interface ForeignField {
   readonly type: ForeignType;
   /** 64-bit offsets (LargeUtf8, LargeBinary, LargeList). */
   readonly isLarge: boolean;
-  /** Bytes of a `fixed_binary` value. */
+  /** Bytes of a `fixed_binary` value; HALF_BYTES for float16, which becomes float32; otherwise 0. */
   readonly byteWidth: number;
   readonly children: readonly ForeignField[];
   /** Present when the field holds indexes into a dictionary of `type`. */
@@ -34,6 +34,9 @@ export interface ForeignDictionary {
   readonly bits: 8 | 16 | 32 | 64;
   readonly signed: boolean;
 }
+
+/** Bytes of a float16. */
+export const HALF_BYTES = 2;
 
 const SCHEMA = { endianness: 0, fields: 1 } as const;
 const FIELD = { name: 0, typeType: 2, type: 3, dictionary: 4, children: 5 } as const;
@@ -73,7 +76,8 @@ function readField(field: FlatTable, parent: string, depth: number, budget: { fi
     throw corrupt(`column ${path} has the type ${typeName}, which is not supported`);
   const children = Array.from(field.tables(FIELD.children), (child) => readField(child, path, depth + 1, budget));
   checkChildren(type, children, path);
-  const byteWidth = type.kind === 'fixed_binary' ? details.int32(0, 0) : 0;
+  const isHalf = type.kind === 'float' && details.int16(0, 0) === 0;
+  const byteWidth = type.kind === 'fixed_binary' ? details.int32(0, 0) : isHalf ? HALF_BYTES : 0;
   if (type.kind === 'fixed_binary' && byteWidth < 1) throw corrupt(`column ${path} has values of ${byteWidth} bytes`);
   const isLarge = typeName.startsWith('Large');
   return { name, type, isLarge, byteWidth, children, dictionary: readDictionary(field, path) };
@@ -107,7 +111,7 @@ function readType(name: string, details: FlatTable, path: string): ForeignType |
       return { kind: 'int', ...readInt(details, path) };
     case 'FloatingPoint': {
       const precision = details.int16(0, 0);
-      return precision === 1 || precision === 2 ? { kind: 'float', bits: precision === 1 ? 32 : 64 } : undefined;
+      return precision >= 0 && precision <= 2 ? { kind: 'float', bits: precision === 2 ? 64 : 32 } : undefined;
     }
     case 'Utf8':
     case 'LargeUtf8':

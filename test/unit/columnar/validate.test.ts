@@ -6,6 +6,7 @@ import {
   Decimal,
   Dictionary,
   Field,
+  Float16,
   Float32,
   Float64,
   Int8,
@@ -194,6 +195,17 @@ describe('foreign Arrow streams', () => {
     );
     // The last eight bytes mark the end; without the second half of them the marker itself is cut.
     expect(read).toEqual([]);
+  });
+
+  test('float16 becomes float32 without loss', () => {
+    const bits = Uint16Array.of(0x3e00, 0x8000, 0x7bff, 0x0001, 0x03ff, 0x0400, 0xfc00, 0x7e00);
+    const data = makeData({ type: new Float16(), length: bits.length, data: bits });
+    const fields = [new Field('h', new Float16(), true)];
+    const struct = makeData({ type: new Struct(fields), length: bits.length, children: [data] });
+    const rows = rowsOf(writeStream([new RecordBatch(new Schema(fields), struct)]));
+    const smallest = 2 ** -24;
+    const expected = [1.5, -0, 65504, smallest, 1023 * smallest, 2 ** -14, -Infinity, Number.NaN];
+    expect(rows).toEqual(expected.map((h) => ({ h })));
   });
 
   test('types that no column can hold are refused by name', () => {
