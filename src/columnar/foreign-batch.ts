@@ -131,6 +131,13 @@ export class BatchReader {
           const data = Float32Array.from(this.nextArray(path, Uint16Array, node.length), halfToNumber);
           return makeData({ type: new Float32(), length: node.length, data, ...validity(node) });
         }
+        if (field.ticks !== undefined) {
+          const { bits, ns } = field.ticks;
+          const raw =
+            bits === 32 ? this.nextArray(path, Int32Array, node.length) : this.nextArray(path, BigInt64Array, node.length);
+          const data = nanoseconds(raw, ns, node.nullBitmap, path);
+          return makeData({ type: new Int64(), length: node.length, data, ...validity(node) });
+        }
         const { arrow, array } = fixedType(field);
         const data = this.nextArray(path, array, node.length);
         return makeData({ type: arrow as Float64, length: node.length, data: data as Float64Array, ...validity(node) });
@@ -315,6 +322,23 @@ const INT_TYPES = { 8: [Int8, Uint8], 16: [Int16, Uint16], 32: [Int32, Uint32], 
 const TIMESTAMPS = { s: TimestampSecond, ms: TimestampMillisecond, us: TimestampMicrosecond, ns: TimestampNanosecond } as const;
 
 const intArray = (bits: 8 | 16 | 32 | 64, signed: boolean): ArrayType<FixedArray> => INT_ARRAYS[bits][signed ? 0 : 1];
+
+/** Null positions become 0: what they hold means nothing. */
+function nanoseconds(
+  raw: Int32Array | BigInt64Array,
+  tickNs: bigint,
+  bitmap: Uint8Array | undefined,
+  path: string,
+): BigInt64Array {
+  const values = new BigInt64Array(raw.length);
+  for (let i = 0; i < raw.length; i++) {
+    if (bitmap !== undefined && (bitmap[i >> 3] & (1 << (i & 7))) === 0) continue;
+    const value = BigInt(raw[i]) * tickNs;
+    if (BigInt.asIntN(64, value) !== value) throw corrupt(`column ${path} has a duration beyond 64-bit nanoseconds`);
+    values[i] = value;
+  }
+  return values;
+}
 
 /** IEEE 754 binary16; every value of it is a float32. */
 function halfToNumber(bits: number): number {

@@ -24,6 +24,8 @@ export interface ForeignField {
   readonly isLarge: boolean;
   /** Bytes of a `fixed_binary` value; HALF_BYTES for float16, which becomes float32; otherwise 0. */
   readonly byteWidth: number;
+  /** Present for Time and Duration, which become int64 nanoseconds: nanoseconds of a tick and bits of a value. */
+  readonly ticks?: { readonly ns: bigint; readonly bits: 32 | 64 };
   readonly children: readonly ForeignField[];
   /** Present when the field holds indexes into a dictionary of `type`. */
   readonly dictionary: ForeignDictionary | undefined;
@@ -80,7 +82,8 @@ function readField(field: FlatTable, parent: string, depth: number, budget: { fi
   const byteWidth = type.kind === 'fixed_binary' ? details.int32(0, 0) : isHalf ? HALF_BYTES : 0;
   if (type.kind === 'fixed_binary' && byteWidth < 1) throw corrupt(`column ${path} has values of ${byteWidth} bytes`);
   const isLarge = typeName.startsWith('Large');
-  return { name, type, isLarge, byteWidth, children, dictionary: readDictionary(field, path) };
+  const ticks = readTicks(typeName, details);
+  return { name, type, isLarge, byteWidth, ...(ticks && { ticks }), children, dictionary: readDictionary(field, path) };
 }
 
 function readDictionary(field: FlatTable, path: string): ForeignDictionary | undefined {
@@ -99,6 +102,17 @@ function readInt(details: FlatTable, path: string): { bits: 8 | 16 | 32 | 64; si
 }
 
 const UNITS: readonly (TimeUnit | undefined)[] = ['s', 'ms', 'us', 'ns'];
+
+const UNIT_NS: readonly (bigint | undefined)[] = [1_000_000_000n, 1_000_000n, 1_000n, 1n];
+
+/** Time and Duration; undefined for other types, and for a width that does not go with the unit (Schema.fbs, Time). */
+function readTicks(name: string, details: FlatTable): ForeignField['ticks'] {
+  if (name !== 'Time' && name !== 'Duration') return undefined;
+  const unit = details.int16(0, 1);
+  const ns = UNIT_NS[unit];
+  const bits = name === 'Duration' || unit > 1 ? 64 : 32;
+  return ns === undefined || (name === 'Time' && details.int32(1, 32) !== bits) ? undefined : { ns, bits };
+}
 
 /** Undefined for a type that is not supported. */
 function readType(name: string, details: FlatTable, path: string): ForeignType | undefined {
@@ -125,6 +139,9 @@ function readType(name: string, details: FlatTable, path: string): ForeignType |
       const unit = UNITS[details.int16(0, 0)];
       return unit === undefined ? undefined : { kind: 'timestamp', unit };
     }
+    case 'Time':
+    case 'Duration':
+      return readTicks(name, details) && { kind: 'int', bits: 64, signed: true };
     case 'Date': {
       const unit = details.int16(0, 1);
       return unit === 0 || unit === 1 ? { kind: 'date', unit: unit === 0 ? 'day' : 'ms' } : undefined;

@@ -149,6 +149,7 @@ const shape = (field: ForeignField): string =>
     field.type,
     field.isLarge,
     field.byteWidth,
+    field.ticks === undefined ? 0 : [Number(field.ticks.ns), field.ticks.bits],
     field.children.map((child) => [child.dictionary?.id ?? -1, shape(child)]),
   ]);
 

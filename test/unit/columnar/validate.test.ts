@@ -208,6 +208,23 @@ describe('foreign Arrow streams', () => {
     expect(rows).toEqual(expected.map((h) => ({ h })));
   });
 
+  test('times and durations become int64 nanoseconds, beyond 64 bits they are refused', () => {
+    const types = {
+      s: flechette.timeSecond(),
+      ns: flechette.timeNanosecond(),
+      d: flechette.duration(flechette.TimeUnit.SECOND),
+    };
+    const bytesOf = (d: (bigint | null)[]): Uint8Array => {
+      const table = flechette.tableFromArrays({ s: [1, null], ns: [5n, 86_399_999_999_999n], d }, { types, useBigInt: true });
+      return flechette.tableToIPC(table, { format: 'stream' }) ?? new Uint8Array(0);
+    };
+    expect(rowsOf(bytesOf([-2n, null]))).toEqual([
+      { s: 1_000_000_000n, ns: 5n, d: -2_000_000_000n },
+      { ns: 86_399_999_999_999n },
+    ]);
+    expect(() => rowsOf(bytesOf([9_223_372_037n, null]))).toThrow('column d has a duration beyond 64-bit nanoseconds');
+  });
+
   test('types that no column can hold are refused by name', () => {
     const decimal = vectorFromArray([new Uint32Array([1, 0, 0, 0])], new Decimal(2, 10));
     expect(() => readForeignStream(tableToIPC(new Table({ price: decimal } as never), 'stream'))).toThrow(
