@@ -66,6 +66,10 @@ test(`after ${KILLS} kills every acknowledged row is there once`, async () => {
   }
   const server = await start();
   await server.drained(60_000);
+  const ledger = (await (await fetch(`http://${server.admin}/api/ledger`)).json()) as {
+    balanced: boolean;
+    tables: { table: string; accepted: number; delivered: number }[];
+  };
   expect(await server.stop()).toBe(0);
 
   const hot = new Client({ connectionString: postgres.url });
@@ -88,5 +92,7 @@ test(`after ${KILLS} kills every acknowledged row is there once`, async () => {
     expect([...acked[table]].filter((n) => !once.has(n))).toEqual([]);
     expect(stored.filter((n) => !sent[table].has(n))).toEqual([]);
     expect(acked[table].size).toBeGreaterThan(KILLS * ROWS_PER_REQUEST);
+    const line = ledger.tables.find((each) => each.table === `${table}_events`);
+    expect([ledger.balanced, line?.accepted, line?.delivered]).toEqual([true, stored.length, stored.length]);
   }
 }, 240_000);

@@ -109,3 +109,27 @@ test('a batch that is none or was never acknowledged is refused', async () => {
   expect((await api(`/api/batches/${'0'.repeat(32)}-1`)).status).toBe(404);
   for (const id of ['1', 'x-1', `${batch.toUpperCase()}x`, '%27']) expect((await api(`/api/batches/${id}`)).status).toBe(400);
 });
+
+test('rows that wait for slow stores at a start stay in the log, although their idempotency keys no longer need it', async () => {
+  await server?.stop();
+  const own = await temporaryDirectory();
+  try {
+    const settings = { WAL_SEGMENT_BYTES: '1048576' };
+    const down = { POSTGRES_URL: 'postgres://nobody@127.0.0.1:1/none', CLICKHOUSE_URL: 'http://127.0.0.1:1' };
+    server = await TestServer.start({ dataDir: own.path, settings: { ...settings, ...down } });
+    const text = 'x'.repeat(400_000);
+    for (let i = 0; i < 8; i++) {
+      const headers = { 'content-type': 'application/json', 'idempotency-key': `key-${i}` };
+      expect((await server.post('/write/logs', JSON.stringify({ message: `${i}${text}` }), headers)).status).toBe(200);
+    }
+    await server.stop('SIGKILL');
+    // Embedded stores: the first start of PostgreSQL takes seconds, in which the keys are flushed.
+    server = await TestServer.start({ dataDir: own.path, settings });
+    await server.sqlUntil('cold', 'SELECT uniqExact(message) FROM logs_events', 8);
+    expect((await ledger()).tables).toEqual([line('logs_events', 'cold', 8, 0)]);
+    expect(await server.stop()).toBe(0);
+  } finally {
+    await server.stop();
+    await own.remove();
+  }
+}, 90_000);
