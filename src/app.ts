@@ -39,6 +39,7 @@ import { ClickHouseSink } from './sinks/clickhouse/sink';
 import { PostgresEraser } from './sinks/postgres/erase';
 import { ensureReaderRole } from './sinks/postgres/reader-role';
 import { PostgresSink } from './sinks/postgres/sink';
+import { StopList } from './stop-list';
 import { type Logger, Telemetry } from './telemetry';
 import { Delivery } from './tiering/delivery';
 import { createRouter } from './tiering/routing';
@@ -87,7 +88,7 @@ export class App {
   private mayRelease = false;
   private draining = false;
   /** What was started, to be stopped from the last to the first. */
-  private readonly stops: (() => Promise<void>)[] = [];
+  private readonly stops = new StopList();
   private fail: (error: Error) => void = () => undefined;
   /** Resolves with the reason when the server cannot go on and must end (fsync failed, damaged WAL). */
   readonly failed = new Promise<Error>((resolve) => {
@@ -120,10 +121,10 @@ export class App {
     this.mayRelease = true;
     for (const delivery of this.deliveries) {
       await delivery.start();
-      this.stops.push(() => delivery.stop(config.shutdown_grace_ms * (1 - LISTENERS_GRACE)));
+      this.stops.add(`delivery ${delivery.tier}`, () => delivery.stop(config.shutdown_grace_ms * (1 - LISTENERS_GRACE)));
     }
     await deadLetters.startReplays(stores.sinks, common);
-    this.stops.push(() => deadLetters.stop());
+    this.stops.add('replays', () => deadLetters.stop());
     const ingest = new WalIngest({
       wal,
       route: createRouter(config.routing, (table) => registry.get(table)),
@@ -139,7 +140,7 @@ export class App {
     });
     await this.waitForStores();
     const schemas = startSchemas({ ...stores, registry, routing: config.routing, logger: this.logger });
-    this.stops.push(() => schemas.stop());
+    this.stops.add('schemas', () => schemas.stop());
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
     const { telemetry } = this;
     const rest = new RestAdapter({ ingest, registry, telemetry, bodyBytesMax: config.request_bytes_max, ...schemas.rest });
@@ -163,7 +164,7 @@ export class App {
         telemetry.walCommitEntries.inc(commit.entries);
       },
     });
-    this.stops.push(() => wal.close());
+    this.stops.add(`log ${name}`, () => wal.close());
     return wal;
   }
 
@@ -180,7 +181,7 @@ export class App {
       onRelease: () => this.release(wal),
     });
     this.keys = keys;
-    this.stops.push(() => keys.close());
+    this.stops.add('idempotency keys', () => keys.close());
     return keys;
   }
 
@@ -193,7 +194,7 @@ export class App {
     const cold = new ClickHouseSink({ url: clickhouse, logger });
     const reader = config.postgres_url === undefined ? await ensureReaderRole(postgres) : postgres;
     const sql = { hot: new PostgresSql(reader, limits), cold: new ClickHouseSql(clickhouse, limits) };
-    this.stops.push(async () => {
+    this.stops.add('connections', async () => {
       await Promise.all([sql.hot.close(), sql.cold.close(), hot.stop(), cold.stop()]);
     });
     const erasers = [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse)];
@@ -205,7 +206,7 @@ export class App {
     if (config.postgres_url !== undefined) return config.postgres_url;
     this.progress('starting the embedded PostgreSQL (the first start makes the database, some seconds)');
     const server = await EmbeddedPostgres.start({ dataDir: join(config.data_dir, 'postgres'), logger });
-    this.stops.push(() => server.stop());
+    this.stops.add('embedded PostgreSQL', () => server.stop());
     return server.url;
   }
 
@@ -219,7 +220,7 @@ export class App {
       port: 0,
       logger,
     });
-    this.stops.push(() => server.stop());
+    this.stops.add('embedded ClickHouse', () => server.stop());
     return server.url;
   }
 
@@ -273,7 +274,7 @@ export class App {
       onFatal: (error) => this.fail(error),
       onRelease: () => this.release(wal),
     });
-    this.stops.push(() => accepted.close());
+    this.stops.add('accepted rows', () => accepted.close());
     return accepted;
   }
 
@@ -322,7 +323,7 @@ export class App {
       refresh: () => this.refreshGauges(wal),
     });
     const address = await admin.start();
-    this.stops.push(() => admin.stop());
+    this.stops.add('admin', () => admin.stop());
     return address;
   }
 
@@ -370,7 +371,7 @@ export class App {
     });
     const addresses = { http: await http.start(), grpc: await grpc.start() };
     grpc.setServing(true);
-    this.stops.push(async () => {
+    this.stops.add('listeners', async () => {
       await Promise.all([http.stop(graceMs), grpc.stop(graceMs)]);
       ingest.refuse('shutting down');
     });
@@ -395,17 +396,10 @@ export class App {
 
   /**
    * Stops accepting, finishes open requests, delivers what it can within the grace period, closes the rest. What is not delivered
-   * stays in the WAL. Every step is tried, the first error is thrown.
+   * stays in the WAL. Every part is tried, the first error is thrown.
    */
   async stop(): Promise<void> {
     this.draining = true;
-    let failure: unknown;
-    for (const step of this.stops.splice(0).reverse()) {
-      await step().catch((error: unknown) => {
-        this.logger.error({ err: error }, 'a part did not stop cleanly');
-        failure ??= error;
-      });
-    }
-    if (failure !== undefined) throw failure;
+    await this.stops.run(this.config.shutdown_grace_ms, this.logger);
   }
 }
