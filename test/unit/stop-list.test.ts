@@ -19,7 +19,7 @@ test('a part that never stops is left behind and named, the others are stopped',
   const order: string[] = [];
   const said: unknown[] = [];
   const logger = silentLogger();
-  logger.error = ((fields: object) => said.push(fields)) as typeof logger.error;
+  logger.error = (fields: object) => said.push(fields);
   const list = new StopList();
   list.add('log', async () => {
     order.push('log');

@@ -103,11 +103,7 @@ describe('ClickHouse tables', () => {
   });
 
   it('makes a table of somebody else fit for exactly-once', () => {
-    const [columns, settings] = alterTable(
-      PLANTS,
-      stored({ columns: [AT, WEIRD, SEEN], engine_full: 'MergeTree' }),
-      options,
-    );
+    const [columns, settings] = alterTable(PLANTS, stored({ columns: [AT, WEIRD, SEEN], engine_full: 'MergeTree' }), options);
     expect(columns).toContain('ADD COLUMN IF NOT EXISTS `_batch_hi` UInt64');
     expect(columns).toContain('ADD INDEX IF NOT EXISTS idx_batch');
     expect(settings).toContain('MODIFY SETTING non_replicated_deduplication_window = 10000');

@@ -145,19 +145,26 @@ describe('delivery to ClickHouse', () => {
   });
 
   it('gets past any number of poisoned tokens', async () => {
-    const store = new ModelStore(['poisoned', 'none', 'poisoned', 'none', 'none', 'poisoned', 'none', 'none', 'none', 'poisoned'], []);
+    const store = new ModelStore(
+      ['poisoned', 'none', 'poisoned', 'none', 'none', 'poisoned', 'none', 'none', 'none', 'poisoned'],
+      [],
+    );
     await deliver(store, false);
     expect(store.copies).toBe(1);
   });
 
   it('gives a store that keeps lying time instead of more tokens', async () => {
     const store = new ModelStore(Array(3).fill('false success'), []);
-    await expect(deliverOnce(store, { rows: ROWS, mayHaveRun: true, dead: { count: 0 } })).rejects.toMatchObject({ failure: 'retry' });
+    await expect(deliverOnce(store, { rows: ROWS, mayHaveRun: true, dead: { count: 0 } })).rejects.toMatchObject({
+      failure: 'retry',
+    });
   });
 
   it('hands a refusal on once it is sure that nothing is stored', async () => {
     const store = new ModelStore(['refused'], []);
-    await expect(deliverOnce(store, { rows: ROWS, mayHaveRun: false, dead: { count: 0 } })).rejects.toMatchObject({ code: '252' });
+    await expect(deliverOnce(store, { rows: ROWS, mayHaveRun: false, dead: { count: 0 } })).rejects.toMatchObject({
+      code: '252',
+    });
   });
 
   it('creates a missing table and goes on in the same call', async () => {
@@ -169,6 +176,8 @@ describe('delivery to ClickHouse', () => {
   it.each([1, ROWS - 1, ROWS + 1, 2 * ROWS])('stops when %d rows are there', async (found) => {
     const store = new ModelStore(['answer lost'], []);
     store.count = async () => found;
-    await expect(deliverOnce(store, { rows: ROWS, mayHaveRun: false, dead: { count: 0 } })).rejects.toMatchObject({ failure: 'broken' });
+    await expect(deliverOnce(store, { rows: ROWS, mayHaveRun: false, dead: { count: 0 } })).rejects.toMatchObject({
+      failure: 'broken',
+    });
   });
 });
