@@ -19,7 +19,10 @@ export function columnsOfFields(
   const types = new Map<string, ColumnType>();
   for (const field of fields) {
     const type = declared?.get(field.name) ?? columnTypeOf(field);
-    if (type !== undefined) types.set(field.name, isTimeName(field.name) && EPOCH_TYPES.has(type) ? 'timestamp' : type);
+    if (type === undefined) continue;
+    // A time of day or a duration is a number of ticks too, but not since 1970.
+    const isEpoch = isTimeName(field.name) && EPOCH_TYPES.has(type) && field.ticks === undefined;
+    types.set(field.name, isEpoch ? 'timestamp' : type);
   }
   return newColumns(types, known);
 }
