@@ -10,9 +10,9 @@ import {
   Utf8,
   vectorFromArray,
 } from 'apache-arrow';
-import { batchRows } from '../support/batch-rows';
 import { type ArrowPart, type CallEnd, ipcParts, pathDescriptor, tableParts } from '../support/flight-client';
 import { type FlightServer, startFlight } from '../support/flight-server';
+import { plainRows } from '../support/plain-rows';
 
 const OK = 0;
 const INVALID = 3;
@@ -38,7 +38,7 @@ async function put(...parts: readonly object[]): Promise<CallEnd> {
   return stream.finish();
 }
 const stored = (name: string): unknown[] =>
-  server.ingest.writes.flatMap(({ batches }) => batches.flatMap(({ batch }) => batchRows(batch).map((row) => row[name])));
+  server.ingest.writes.flatMap(({ batches }) => batches.flatMap(({ batch }) => plainRows(batch).map((row) => row[name])));
 
 /** An LZ4 frame of one stored block. */
 function lz4Frame(bytes: Uint8Array): Uint8Array {

@@ -3,10 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Bool, Dictionary, Int32, Int64, makeVector, Schema, Table, Utf8, vectorFromArray } from 'apache-arrow';
 import { IngestError } from '../../src/core/errors';
 import type { TableName } from '../../src/core/ids';
-import { batchRows } from '../support/batch-rows';
 import { commandDescriptor, flightMessage, flightObject, pathDescriptor, sqlAny, tableParts } from '../support/flight-client';
 import { type FlightServer, startFlight } from '../support/flight-server';
 import { Gate } from '../support/gate';
+import { plainRows } from '../support/plain-rows';
 import { RecordingIngest } from '../support/recording-ingest';
 import { decodeRpcStatus } from '../support/rpc-status';
 
@@ -38,7 +38,7 @@ function parts(batches: number, rows = 2): { schema: object; data: { dataHeader:
   return { schema, data };
 }
 const storedNumbers = (): unknown[] =>
-  server.ingest.writes.flatMap(({ batches }) => batches.flatMap(({ batch }) => batchRows(batch).map(({ n }) => n)));
+  server.ingest.writes.flatMap(({ batches }) => batches.flatMap(({ batch }) => plainRows(batch).map(({ n }) => n)));
 const ingestCommand = (value: object): object => commandDescriptor(sqlAny('CommandStatementIngest', { table: 'cars', ...value }));
 const MODES = { create: [1, 1], append: [2, 2], replace: [1, 3], create_append: [1, 2] } as const;
 const mode = (name: keyof typeof MODES): object => ({
@@ -156,7 +156,7 @@ describe('messages', () => {
     for (const part of [...first, ...second]) await stream.send(part);
     expect(await stream.finish()).toMatchObject({ code: STATUS.ok });
     const rows = server.ingest.writes.flatMap(({ batches }) =>
-      batches.flatMap(({ batch }) => batchRows(batch).map(({ s }) => s)),
+      batches.flatMap(({ batch }) => plainRows(batch).map(({ s }) => s)),
     );
     expect(rows).toEqual(['a', 'b', 'a', 'c', 'c', 'd']);
   });

@@ -9,8 +9,8 @@ import type { TableName } from '../../src/core/ids';
 import { LIMITS } from '../../src/core/limits';
 import { silentLogger, Telemetry } from '../../src/telemetry';
 import { DECODERS } from '../support/adapter-subjects';
-import { batchRows } from '../support/batch-rows';
 import { type HttpAnswer, send } from '../support/http-client';
+import { plainRows } from '../support/plain-rows';
 import { MemoryRegistry, RecordingIngest } from '../support/recording-ingest';
 
 const NOW_NS = 1_790_000_000_123_000_000n;
@@ -40,7 +40,7 @@ const write = (table: string, body: Uint8Array | string, headers: Record<string,
   send(address, `/write/${table}`, { body, headers: { 'content-type': 'application/json', ...headers } });
 
 const json = (answer: HttpAnswer): unknown => JSON.parse(answer.body.toString());
-const rowsOf = (index = 0) => batchRows(ingest.writes[index].batches[0].batch);
+const rowsOf = (index = 0) => plainRows(ingest.writes[index].batches[0].batch);
 
 describe('POST /write/{table}', () => {
   it('takes an object, an array and NDJSON, and answers what was accepted', async () => {

@@ -2,8 +2,8 @@ import { decodeLogs } from '../../src/adapters/otlp/decode-logs';
 import { decodeMetrics } from '../../src/adapters/otlp/decode-metrics';
 import { decodeTraces } from '../../src/adapters/otlp/decode-traces';
 import type { DecodedRequest } from '../../src/core/batch';
-import { batchRows } from './batch-rows';
 import { encodeRequest, type Signal } from './otlp-requests';
+import { plainRows } from './plain-rows';
 
 export const ARRIVAL_NS = 1_750_000_000_000_000_001n;
 
@@ -20,7 +20,7 @@ export interface Decoded {
 
 export function decodeRows(signal: Signal, body: Uint8Array): Decoded {
   const request = decodeBytes(signal, body);
-  return { rows: Object.fromEntries(request.batches.map(({ table, batch }) => [table, batchRows(batch)])), request };
+  return { rows: Object.fromEntries(request.batches.map(({ table, batch }) => [table, plainRows(batch)])), request };
 }
 
 const ENVELOPES = {

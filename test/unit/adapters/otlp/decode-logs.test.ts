@@ -1,5 +1,5 @@
-import { batchRows } from '../../../support/batch-rows';
 import { ARRIVAL_NS, type Decoded, decodeRows, delimited, logRequest, requestOf } from '../../../support/otlp-decode';
+import { plainRows } from '../../../support/plain-rows';
 
 const TRACE_ID = Uint8Array.from({ length: 16 }, (_, i) => i + 0xa0);
 const SPAN_ID = Uint8Array.from({ length: 8 }, (_, i) => i);
@@ -301,5 +301,5 @@ test('a decoder is used again: later requests leave the batches of earlier ones 
     ['two', undefined, undefined, [['k', 0, '']]],
     [undefined, undefined, undefined, []],
   ]);
-  expect(batchRows(first.request.batches[0].batch)).toEqual(before.logs_events);
+  expect(plainRows(first.request.batches[0].batch)).toEqual(before.logs_events);
 });

@@ -9,10 +9,10 @@ import { decodeTraces } from '../../../../src/adapters/otlp/decode-traces';
 import type { DecodedRequest } from '../../../../src/core/batch';
 import { BUILTIN_TABLES } from '../../../../src/core/builtin-tables';
 import { IngestError } from '../../../../src/core/errors';
-import { batchRows } from '../../../support/batch-rows';
 import { Entropy, randomMessage } from '../../../support/otlp-generator';
 import { type Expected, expectedOf } from '../../../support/otlp-oracle';
 import { requestType, type Signal } from '../../../support/otlp-requests';
+import { plainRows } from '../../../support/plain-rows';
 
 const ARRIVAL = 1_750_000_000_000_000_001n;
 const CONTEXT: DecodeContext = { arrivalNs: ARRIVAL };
@@ -30,7 +30,7 @@ function actualOf(decoded: DecodedRequest): Expected {
     expect(schemaVersion).toBe(schema.version);
     const absent = Object.fromEntries(schema.columns.map(({ name }) => [name, null]));
     for (const { name } of batch.schema.fields) expect(absent).toHaveProperty(name);
-    return [table, batchRows(batch).map((row) => ({ ...absent, ...row }))] as const;
+    return [table, plainRows(batch).map((row) => ({ ...absent, ...row }))] as const;
   });
   return {
     tables: Object.fromEntries(tables),
