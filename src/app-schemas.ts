@@ -5,7 +5,7 @@ import type { Sink } from './core/sink';
 import { SchemaReconciler } from './registry/reconcile';
 import type { FileRegistry } from './registry/registry';
 import type { Logger } from './telemetry';
-import { createRouter, type RoutingConfig } from './tiering/routing';
+import type { Router } from './tiering/routing';
 
 export interface SchemaParts {
   readonly registry: FileRegistry;
@@ -13,7 +13,7 @@ export interface SchemaParts {
   /** The sinks' tables, and the registry that servers share; none without stores. */
   readonly tables: readonly StoreTables[];
   readonly shared: SharedRegistry | undefined;
-  readonly routing: RoutingConfig;
+  readonly router: Router;
   readonly logger: Logger;
 }
 
@@ -22,8 +22,8 @@ export function startSchemas(parts: SchemaParts): {
   readonly rest: Pick<RestAdapterOptions, 'stores' | 'tiersOf' | 'ensureTable'>;
   stop(): Promise<void>;
 } {
-  const { registry, sinks, tables, shared, routing, logger } = parts;
-  const tiersOf: RestAdapterOptions['tiersOf'] = (schema) => createRouter(routing, () => schema)(schema.table);
+  const { registry, sinks, tables, shared, router, logger } = parts;
+  const tiersOf = router.tiersOf.bind(router);
   if (shared === undefined) return { rest: { tiersOf }, stop: () => Promise.resolve() };
   const reconciler = new SchemaReconciler({ registry, shared, sinks, logger });
   reconciler.start();

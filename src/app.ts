@@ -8,12 +8,9 @@ import { FlightAdapter } from './adapters/flight/adapter';
 import { IngestServiceAdapter } from './adapters/grpc/adapter';
 import { GrpcListener } from './adapters/grpc-listener';
 import { HttpListener } from './adapters/http-listener';
-import { decodeLogs } from './adapters/otlp/decode-logs';
-import { decodeMetrics } from './adapters/otlp/decode-metrics';
-import { decodeTraces } from './adapters/otlp/decode-traces';
+import { OTLP_DECODERS } from './adapters/otlp/decoders';
 import { OtlpGrpcAdapter } from './adapters/otlp/grpc-adapter';
 import { OtlpHttpAdapter } from './adapters/otlp/http-adapter';
-import { transcodeLogs, transcodeMetrics, transcodeTraces } from './adapters/otlp/json-to-protobuf';
 import { RestAdapter } from './adapters/rest/adapter';
 import { AdminServer } from './admin/server';
 import { type CommonDeliveryOptions, DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES, DeadLetters } from './app-dead-letters';
@@ -42,7 +39,7 @@ import { PostgresSink } from './sinks/postgres/sink';
 import { StopList } from './stop-list';
 import { type Logger, Telemetry } from './telemetry';
 import { Delivery } from './tiering/delivery';
-import { createRouter } from './tiering/routing';
+import { Router } from './tiering/routing';
 import type { AcceptedRows } from './wal/accepted-rows';
 import { FileDeliveryStateStore } from './wal/delivery-state';
 import { FileStorage } from './wal/file-storage';
@@ -70,12 +67,6 @@ const STORES_WAIT_MS = 10_000;
 const KEY_SEGMENT_BYTES = 1024 * 1024;
 /** A batch must not wait for a client that closes slowly: listeners get this part of the grace period. */
 const LISTENERS_GRACE = 0.4;
-
-const DECODERS = {
-  logs: { decode: decodeLogs, transcode: transcodeLogs },
-  metrics: { decode: decodeMetrics, transcode: transcodeMetrics },
-  traces: { decode: decodeTraces, transcode: transcodeTraces },
-};
 
 export class App {
   private readonly telemetry = new Telemetry();
@@ -125,9 +116,10 @@ export class App {
     }
     await deadLetters.startReplays(stores.sinks, common);
     this.stops.add('replays', () => deadLetters.stop());
+    const router = new Router(config.routing, (table) => registry.get(table));
     const ingest = new WalIngest({
       wal,
-      route: createRouter(config.routing, (table) => registry.get(table)),
+      route: router.route,
       progress: { delivered: (tier, at, signal) => this.delivered(tier, at, signal) },
       onDurable: (at, batches) => {
         this.accepted?.add(at, batches);
@@ -139,7 +131,7 @@ export class App {
       telemetry: this.telemetry,
     });
     await this.waitForStores();
-    const schemas = startSchemas({ ...stores, registry, routing: config.routing, logger: this.logger });
+    const schemas = startSchemas({ ...stores, registry, router, logger: this.logger });
     this.stops.add('schemas', () => schemas.stop());
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
     const { telemetry } = this;
@@ -354,7 +346,7 @@ export class App {
     const http = new HttpListener({
       host: config.host,
       port: config.http_port,
-      adapters: [new OtlpHttpAdapter({ ingest, decoders: DECODERS, telemetry, bodyBytesMax }), rest],
+      adapters: [new OtlpHttpAdapter({ ingest, decoders: OTLP_DECODERS, telemetry, bodyBytesMax }), rest],
       logger,
       bodyBytesMax,
     });
@@ -362,7 +354,7 @@ export class App {
       host: config.host,
       port: config.grpc_port,
       services: [
-        ...new OtlpGrpcAdapter({ ingest, decoders: DECODERS, telemetry }).services,
+        ...new OtlpGrpcAdapter({ ingest, decoders: OTLP_DECODERS, telemetry }).services,
         ...new IngestServiceAdapter({ ingest, registry, batches: batchStatus(wal, () => this.deliveries), telemetry }).services,
         ...flight.services,
       ],

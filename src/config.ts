@@ -5,7 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { SIGNALS } from './core/builtin-tables';
 import { LIMITS } from './core/limits';
+import { SEVERITY_NUMBERS, type SeverityName } from './core/routing';
 import type { Tier } from './core/table-schema';
 
 const MIB = 1024 * 1024;
@@ -21,12 +23,36 @@ const url = (schemes: readonly string[]) =>
     );
 
 /** One tier, or both as `hot,cold`. */
-const tiers = (fallback: Tier) =>
-  z
-    .union([z.string().transform((text) => text.split(',').map((part) => part.trim())), z.array(z.string())])
-    .pipe(z.array(z.enum(['hot', 'cold'])).min(1))
-    .transform((list) => [...new Set(list)])
-    .default([fallback]);
+const TIERS = z
+  .union([z.string().transform((text) => text.split(',').map((part) => part.trim())), z.array(z.string())])
+  .pipe(z.array(z.enum(['hot', 'cold'])).min(1))
+  .transform((list) => [...new Set(list)]);
+
+const tiers = (fallback: Tier) => TIERS.default([fallback]);
+
+/** One text or several. */
+const texts = z.union([z.string().transform((text) => [text]), z.array(z.string()).min(1)]);
+
+const ROUTING_RULE = z.strictObject({
+  signal: z.enum(SIGNALS).optional(),
+  tables: texts.optional(),
+  severity: z.enum(Object.keys(SEVERITY_NUMBERS) as SeverityName[]).optional(),
+  labels: z.record(z.string(), texts).optional(),
+  tiers: TIERS,
+});
+
+/** A list in the file; YAML or JSON text in the environment. */
+const rules = z
+  .preprocess((value, context) => {
+    if (typeof value !== 'string') return value;
+    try {
+      return parseYaml(value) as unknown;
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `is not YAML: ${(error as Error).message}` });
+      return z.NEVER;
+    }
+  }, z.array(ROUTING_RULE).max(LIMITS.routingRulesMax))
+  .default([]);
 
 const SCHEMA = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').describe('Address to listen on'),
@@ -71,6 +97,7 @@ const SCHEMA = z.strictObject({
       metrics: tiers('hot').describe('Tiers of metrics_events, metrics_histograms, metrics_summaries'),
       traces: tiers('hot').describe('Tiers of traces_spans'),
       logs: tiers('cold').describe('Tiers of logs_events'),
+      rules: rules.describe('Rules by signal, tables, severity and labels that come before these; see docs/routing.md'),
     })
     .prefault({}),
   query: z

@@ -35,7 +35,8 @@ function program(): Command {
     .command('check')
     .description('check the configuration and say what is wrong')
     .addOption(config())
-    .action((options: { config?: string }) => checkConfig(options.config));
+    .option('--sample <file>', 'JSON documents: print where their rows would go, fail where `expect` says otherwise')
+    .action((options: { config?: string; sample?: string }) => checkConfig(options.config, options.sample));
 
   addDeadLettersCommand(root);
 

@@ -28,7 +28,7 @@ export interface WritePlan {
 const WIDENINGS_MAX = 6;
 
 /** The rows under the schema that they need, which is not made yet. Nothing is changed. Throws IngestError. */
-export function planWrite(registry: Registry, table: TableName, rows: NamedRows): WritePlan {
+export function planWrite(registry: Pick<Registry, 'get' | 'preview'>, table: TableName, rows: NamedRows): WritePlan {
   const known = registry.get(table);
   const { columns, timeColumn } = rows.infer(known);
   const preview = (asked: readonly ColumnSchema[]): TableSchema =>

@@ -8,7 +8,7 @@ import { recordBatch } from './record-batch';
  * are rows becomes plain values.
  */
 export function cutRows(batch: RecordBatch, rows: readonly number[]): RecordBatch {
-  const runs = Int32Array.from(rows.flatMap((row) => [row, row + 1]));
+  const runs = runsOf(rows);
   const few = (data: Data): boolean => DataType.isDictionary(data.type) && dictionaryValues(data).length > rows.length;
   const columns = batch.schema.fields.map(({ name }, i) => ({ name, data: batch.data.children[i] }));
   return recordBatch(
@@ -18,4 +18,14 @@ export function cutRows(batch: RecordBatch, rows: readonly number[]): RecordBatc
       return { name, data: cut };
     }),
   );
+}
+
+/** Rows that follow one another as one run. */
+function runsOf(rows: readonly number[]): Int32Array {
+  const runs: number[] = [];
+  for (const row of rows) {
+    if (row === runs.at(-1)) runs[runs.length - 1] = row + 1;
+    else runs.push(row, row + 1);
+  }
+  return Int32Array.from(runs);
 }

@@ -153,3 +153,13 @@ export const BUILTIN_TABLES: readonly TableSchema[] = [
   TRACES_SPANS,
   LOGS_EVENTS,
 ];
+
+export const SIGNALS = ['metrics', 'traces', 'logs'] as const;
+export type Signal = (typeof SIGNALS)[number];
+
+/** The signal of a built-in table; undefined for every other one. */
+export function signalOf(name: TableName): Signal | undefined {
+  if (!BUILTIN_TABLES.some((schema) => schema.table === name)) return undefined;
+  if (name === LOGS_EVENTS.table) return 'logs';
+  return name === TRACES_SPANS.table ? 'traces' : 'metrics';
+}

@@ -16,6 +16,11 @@ export interface Idempotency {
   readonly digest: Uint8Array;
 }
 
+/** Rows of one table that go to the same tiers. */
+export interface RoutedBatch extends TableBatch {
+  readonly tiers: readonly Tier[];
+}
+
 export interface WriteRequest {
   readonly protocol: Protocol;
   readonly batches: readonly TableBatch[];

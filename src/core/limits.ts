@@ -12,6 +12,8 @@ export const LIMITS = {
   rowsPerRequestMax: 1_000_000,
   /** Tables beside the built-in ones. */
   tablesMax: 1_000,
+  /** Rules of `routing.rules`. */
+  routingRulesMax: 256,
   /** Longest wait for an ack level above `wal`. */
   ackTimeoutMs: 30_000,
   /** An idempotency key, UTF-8. */

@@ -1,8 +1,8 @@
 import { encodeIpc } from '../columnar/ipc';
 import type { TableBatch } from '../core/batch';
 import { IngestError } from '../core/errors';
-import { batchId, type Lsn, lsn, type TableName } from '../core/ids';
-import type { Admission, DeliveryProgress, Ingest, WriteReceipt, WriteRequest } from '../core/ingest';
+import { batchId, type Lsn, lsn } from '../core/ids';
+import type { Admission, DeliveryProgress, Ingest, RoutedBatch, WriteReceipt, WriteRequest } from '../core/ingest';
 import { LIMITS } from '../core/limits';
 import type { Tier } from '../core/table-schema';
 import type { Wal, WalBatch } from '../core/wal';
@@ -12,8 +12,8 @@ import type { IdempotencyKeys } from './idempotency';
 
 export interface WalIngestOptions {
   readonly wal: Wal;
-  /** Tiers a table's rows go to when they arrive. */
-  readonly route: (table: TableName) => readonly Tier[];
+  /** The rows of a batch by the tiers that they go to when they arrive; each row once. */
+  readonly route: (batch: TableBatch) => readonly RoutedBatch[];
   readonly progress: DeliveryProgress;
   /** Told of every durable entry, so that delivery knows its backlog. */
   readonly onDurable: (at: Lsn, batches: readonly WalBatch[]) => void;
@@ -56,7 +56,7 @@ export class WalIngest implements Ingest {
 
   private async append(request: WriteRequest, note?: Uint8Array): Promise<Lsn> {
     const { wal, telemetry } = this.options;
-    const batches = request.batches.map((batch) => this.toWal(batch));
+    const batches = request.batches.flatMap((batch) => this.options.route(batch).map(toWal));
     const at = await wal.append(batches, note);
     this.options.onDurable(at, batches);
     for (const batch of batches) {
@@ -65,10 +65,6 @@ export class WalIngest implements Ingest {
       telemetry.acceptedBytes.inc(labels, bytesOf(batch));
     }
     return at;
-  }
-
-  private toWal({ table, schemaVersion, batch }: TableBatch): WalBatch {
-    return { table, schemaVersion, tiers: this.options.route(table), rows: batch.numRows, ipc: [encodeIpc(batch)] };
   }
 
   private async acknowledge(request: WriteRequest, at: Lsn): Promise<void> {
@@ -83,5 +79,13 @@ export class WalIngest implements Ingest {
     }
   }
 }
+
+const toWal = ({ table, schemaVersion, tiers, batch }: RoutedBatch): WalBatch => ({
+  table,
+  schemaVersion,
+  tiers,
+  rows: batch.numRows,
+  ipc: [encodeIpc(batch)],
+});
 
 const bytesOf = (batch: WalBatch): number => batch.ipc.reduce((sum, piece) => sum + piece.byteLength, 0);

@@ -126,7 +126,12 @@ describe('the configuration of a pod', () => {
       idempotency: { window_ms: 86_400_001, keys_max: 9_007_199_254_740_991 },
       delivery: { rows_max: 1_000_000, bytes_max: 33_554_433, interval_ms: 1 },
       dead_letters: { bytes_max: 12_345 },
-      routing: { metrics: ['hot', 'cold'], traces: ['cold'], logs: ['hot'] },
+      routing: {
+        metrics: ['hot', 'cold'],
+        traces: ['cold'],
+        logs: ['hot'],
+        rules: [{ signal: 'logs', severity: 'warn', labels: { env: ['prod', 'x*'] }, tables: ['a'], tiers: ['hot'] }],
+      },
       query: { rows_max: 1_000_000, timeout_ms: 600_000 },
     };
     expect(Object.keys(config).sort()).toEqual(Object.keys(schema.properties!).sort());

@@ -24,7 +24,7 @@ test('without a file or a variable every setting has its documented default', ()
     '127.0.0.1',
     './data',
   ]);
-  expect(config.routing).toEqual({ metrics: ['hot'], traces: ['hot'], logs: ['cold'] });
+  expect(config.routing).toEqual({ metrics: ['hot'], traces: ['hot'], logs: ['cold'], rules: [] });
   expect(config.postgres_url).toBeUndefined();
 });
 
@@ -82,4 +82,15 @@ test('every setting has a description and a variable of its own', () => {
   const keys = configKeys();
   expect(keys.filter((key) => key.description === '')).toEqual([]);
   expect(new Set(keys.map((key) => key.environment)).size).toBe(keys.length);
+});
+
+test('routing rules are a list in the file and YAML text in the environment', () => {
+  const rules = [{ signal: 'logs', severity: 'error', labels: { env: ['prod'] }, tiers: ['hot', 'cold'] }];
+  const text = '[{signal: logs, severity: error, labels: {env: prod}, tiers: "hot,cold"}]';
+  expect(loadConfig(undefined, { THERMOCLINE_ROUTING_RULES: text }).routing.rules).toEqual(rules);
+  const bad = (value: string) => () => loadConfig(undefined, { THERMOCLINE_ROUTING_RULES: value });
+  expect(bad('[{signal: logs}]')).toThrow(/routing\.rules\.0\.tiers/);
+  expect(bad('[{severity: loud, tiers: hot}]')).toThrow(/routing\.rules\.0\.severity/);
+  expect(bad('[{tiers: hot, app: x}]')).toThrow(/routing\.rules\.0\.app/);
+  expect(bad('[}')).toThrow(/routing\.rules: is not YAML/);
 });

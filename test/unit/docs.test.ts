@@ -8,7 +8,8 @@ const read = (name: string): string => readFileSync(join(ROOT, name), 'utf8');
 /** The table of settings as the README must hold it. */
 function configTable(): string {
   const rows = configKeys().map(({ path, environment, description, fallback }) => {
-    const value = fallback === undefined ? '' : `\`${(fallback as string | number | string[]).toString()}\``;
+    const text = (fallback as string | number | string[] | undefined)?.toString() ?? '';
+    const value = text === '' ? '' : `\`${text}\``;
     return `| \`${path.join('.')}\` | \`${environment}\` | ${value} | ${description} |`;
   });
   return ['| key | variable | default | meaning |', '|---|---|---|---|', ...rows].join('\n');

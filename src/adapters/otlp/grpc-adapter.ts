@@ -1,5 +1,6 @@
 /** OTLP/gRPC (OTLP specification, "OTLP/gRPC"; rules OG1-OG10): the three Export services, on raw message bytes. */
 import type { Metadata, ServerUnaryCall, ServiceDefinition, sendUnaryData } from '@grpc/grpc-js';
+import type { Signal } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import type { Ingest } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
@@ -12,7 +13,7 @@ import { grpcServiceError } from '../grpc-status';
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
 import { encodeResponse } from './response';
-import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, type Signal, wallClockNs } from './signal';
+import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, wallClockNs } from './signal';
 
 export interface OtlpGrpcAdapterOptions {
   readonly ingest: Ingest;

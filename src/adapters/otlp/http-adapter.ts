@@ -4,6 +4,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { gzipSync } from 'node:zlib';
+import type { Signal } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import type { Ingest } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
@@ -16,7 +17,7 @@ import { type ReceivedBody, withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
 import { encodeStatus, encodeStatusJson, STATUS } from '../status';
 import { encodeResponse, encodeResponseJson } from './response';
-import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, type Signal, wallClockNs } from './signal';
+import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, wallClockNs } from './signal';
 
 export interface OtlpHttpAdapterOptions {
   readonly ingest: Ingest;

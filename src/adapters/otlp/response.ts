@@ -4,8 +4,9 @@
  */
 import { Writer } from 'protobufjs/minimal';
 import type { DecodedRequest } from '../../core/batch';
+import type { Signal } from '../../core/builtin-tables';
 import { LIMITS } from '../../core/limits';
-import { SIGNALS, type Signal } from './signal';
+import { SIGNALS } from './signal';
 
 const EMPTY = Buffer.alloc(0);
 const EMPTY_JSON = Buffer.from('{}');

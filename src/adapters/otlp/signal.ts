@@ -1,9 +1,7 @@
 /** What differs between the three signals of OTLP, and the decoders that the adapters are given. */
 import type { DecodedRequest } from '../../core/batch';
-import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
+import { LOGS_EVENTS, METRICS_EVENTS, type Signal, TRACES_SPANS } from '../../core/builtin-tables';
 import type { TableName } from '../../core/ids';
-
-export type Signal = 'logs' | 'metrics' | 'traces';
 
 export interface SignalNames {
   readonly httpPath: string;

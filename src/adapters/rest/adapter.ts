@@ -4,7 +4,7 @@
  * would happen, and nothing does. `/schema` shows, registers and compares tables (schema-routes.ts).
  */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { DecodedRequest } from '../../core/batch';
+import type { DecodedRequest, TableBatch } from '../../core/batch';
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import { type TableName, tableName } from '../../core/ids';
@@ -40,8 +40,8 @@ export interface RestAdapterOptions {
   readonly registry: SchemaRegistry;
   /** The stores' tables, for `dry_run` and `diff`; none by default. */
   readonly stores?: readonly StoreTables[];
-  /** Tiers to which the rows of a table go; its home by default. */
-  readonly tiersOf?: (schema: TableSchema) => readonly Tier[];
+  /** Tiers to which rows of a table go; its home by default. */
+  readonly tiersOf?: (schema: TableSchema, batches: readonly TableBatch[]) => readonly Tier[];
   /** Makes the table in the stores and tells where it is ready; by default nothing is made. */
   readonly ensureTable?: EnsureTable;
   readonly telemetry: Telemetry;

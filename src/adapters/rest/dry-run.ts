@@ -1,4 +1,5 @@
 /** What a write would do, as `POST /write/{table}?dry_run=1` answers it. Pure: nothing is made, registered or stored. */
+import type { TableBatch } from '../../core/batch';
 import { storeForm } from '../../core/column-name';
 import type { TableName } from '../../core/ids';
 import type { StoreTables } from '../../core/schema-registry';
@@ -12,11 +13,11 @@ export interface DryRun {
   readonly plan: WritePlan | undefined;
   readonly known: TableSchema | undefined;
   readonly stores: readonly StoreTables[];
-  readonly tiersOf: (schema: TableSchema) => readonly Tier[];
+  readonly tiersOf: (schema: TableSchema, batches: readonly TableBatch[]) => readonly Tier[];
 }
 
 export function dryRunReport({ table, plan, known, stores, tiersOf }: DryRun): object {
-  const { acceptedRows = 0, rejectedRows = 0, rejections = [] } = plan?.decoded ?? {};
+  const { batches = [], acceptedRows = 0, rejectedRows = 0, rejections = [] } = plan?.decoded ?? {};
   // A request whose rows are all refused changes nothing.
   const after = acceptedRows === 0 ? known : plan?.schema;
   return {
@@ -25,7 +26,7 @@ export function dryRunReport({ table, plan, known, stores, tiersOf }: DryRun): o
     would_accept: acceptedRows,
     would_reject: rejectedRows,
     rejections,
-    tiers: after === undefined ? [] : tiersOf(after),
+    tiers: after === undefined ? [] : tiersOf(after, batches),
     schema: {
       current: known === undefined ? null : schemaJson(known),
       after: after === undefined ? null : schemaJson(after),
