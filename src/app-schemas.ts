@@ -1,4 +1,5 @@
-/** How the schema registry, the stores' tables and REST meet: part of the composition root. */
+/** How the schema registry, the stores' tables and the adapters meet: part of the composition root. */
+import type { DryRunStores } from './adapters/dry-run';
 import type { RestAdapterOptions } from './adapters/rest/adapter';
 import type { SharedRegistry, StoreTables } from './core/schema-registry';
 import type { Sink } from './core/sink';
@@ -17,16 +18,16 @@ export interface SchemaParts {
   readonly logger: Logger;
 }
 
-/** Starts to keep registry and stores alike. Gives what REST needs of it, and what ends it. */
+/** Starts to keep registry and stores alike. Gives what adapters need of it, and what ends it. */
 export function startSchemas(parts: SchemaParts): {
-  readonly rest: Pick<RestAdapterOptions, 'stores' | 'tiersOf' | 'ensureTable'>;
+  readonly stores: DryRunStores;
+  readonly ensureTable: RestAdapterOptions['ensureTable'];
   stop(): Promise<void>;
 } {
   const { registry, sinks, tables, shared, router, logger } = parts;
-  const tiersOf = router.tiersOf.bind(router);
-  if (shared === undefined) return { rest: { tiersOf }, stop: () => Promise.resolve() };
+  const stores: DryRunStores = { stores: tables, tiersOf: router.tiersOf.bind(router) };
+  if (shared === undefined) return { stores, ensureTable: undefined, stop: () => Promise.resolve() };
   const reconciler = new SchemaReconciler({ registry, shared, sinks, logger });
   reconciler.start();
-  const rest = { stores: tables, tiersOf, ensureTable: reconciler.ensureTable.bind(reconciler) };
-  return { rest, stop: () => reconciler.stop() };
+  return { stores, ensureTable: reconciler.ensureTable.bind(reconciler), stop: () => reconciler.stop() };
 }

@@ -4,15 +4,10 @@
  */
 import { join } from 'node:path';
 import { collectDefaultMetrics } from 'prom-client';
-import { FlightAdapter } from './adapters/flight/adapter';
-import { IngestServiceAdapter } from './adapters/grpc/adapter';
 import { GrpcListener } from './adapters/grpc-listener';
 import { HttpListener } from './adapters/http-listener';
-import { OTLP_DECODERS } from './adapters/otlp/decoders';
-import { OtlpGrpcAdapter } from './adapters/otlp/grpc-adapter';
-import { OtlpHttpAdapter } from './adapters/otlp/http-adapter';
-import { RestAdapter } from './adapters/rest/adapter';
 import { AdminServer } from './admin/server';
+import { type AdapterParts, ingestAdapters } from './app-adapters';
 import { type CommonDeliveryOptions, DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES, DeadLetters } from './app-dead-letters';
 import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
 import { startSchemas } from './app-schemas';
@@ -134,10 +129,8 @@ export class App {
     const schemas = startSchemas({ ...stores, registry, router, logger: this.logger });
     this.stops.add('schemas', () => schemas.stop());
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
-    const { telemetry } = this;
-    const rest = new RestAdapter({ ingest, registry, telemetry, bodyBytesMax: config.request_bytes_max, ...schemas.rest });
-    const flight = this.flight(ingest, registry, wal, stores);
-    const { grpc, http } = await this.listenIngest(ingest, registry, wal, { rest, flight });
+    const { sql, erasers } = stores;
+    const { grpc, http } = await this.listenIngest(ingest, { ingest, registry, wal, sql, erasers, schemas });
     return { grpc, http, admin };
   }
 
@@ -319,45 +312,25 @@ export class App {
     return address;
   }
 
-  private flight(ingest: WalIngest, registry: FileRegistry, wal: FileWal, { sql, erasers }: Stores): FlightAdapter {
-    return new FlightAdapter({
-      erasers,
-      ingest,
-      registry,
-      telemetry: this.telemetry,
-      sql,
-      batches: batchStatus(wal, () => this.deliveries),
-      progress: {
-        durableLsn: () => wal.stats().durableLsn,
-        delivered: (tier, at, signal) => this.delivered(tier, at, signal),
-      },
-    });
-  }
-
   private async listenIngest(
     ingest: WalIngest,
-    registry: FileRegistry,
-    wal: FileWal,
-    { rest, flight }: { rest: RestAdapter; flight: FlightAdapter },
+    parts: Pick<AdapterParts, 'ingest' | 'registry' | 'wal' | 'sql' | 'erasers' | 'schemas'>,
   ): Promise<{ grpc: string; http: string }> {
     const { config, telemetry, logger } = this;
     const graceMs = config.shutdown_grace_ms * LISTENERS_GRACE;
     const bodyBytesMax = config.request_bytes_max;
-    const http = new HttpListener({
-      host: config.host,
-      port: config.http_port,
-      adapters: [new OtlpHttpAdapter({ ingest, decoders: OTLP_DECODERS, telemetry, bodyBytesMax }), rest],
-      logger,
+    const adapters = ingestAdapters({
+      ...parts,
+      batches: batchStatus(parts.wal, () => this.deliveries),
+      delivered: (tier, at, signal) => this.delivered(tier, at, signal),
+      telemetry,
       bodyBytesMax,
     });
+    const http = new HttpListener({ host: config.host, port: config.http_port, adapters: adapters.http, logger, bodyBytesMax });
     const grpc = new GrpcListener({
       host: config.host,
       port: config.grpc_port,
-      services: [
-        ...new OtlpGrpcAdapter({ ingest, decoders: OTLP_DECODERS, telemetry }).services,
-        ...new IngestServiceAdapter({ ingest, registry, batches: batchStatus(wal, () => this.deliveries), telemetry }).services,
-        ...flight.services,
-      ],
+      services: adapters.grpc,
       logger,
       messageBytesMax: bodyBytesMax,
     });

@@ -5,7 +5,6 @@
 import type { Data } from 'apache-arrow';
 import { utf8Builder } from '../columnar/bytes-builder';
 import { corrupt } from '../columnar/foreign-error';
-import type { ForeignField } from '../columnar/foreign-schema';
 import { positionOf, viewColumn } from '../columnar/read';
 import { CONFLICTS_COLUMN, type ColumnSchema, type ColumnType, OVERFLOW_COLUMN, type TableSchema } from '../core/table-schema';
 import { joinTypes, widerType } from '../core/type-lattice';
@@ -16,6 +15,14 @@ import { isBuiltin } from './friendly-names';
 import { newNameProblem } from './new-columns';
 
 type Refuse = (row: number, column: string, problem: CellProblem) => void;
+
+/** A value that does not fit. */
+interface Misfit {
+  /** As JSON text; undefined when it has none. */
+  readonly text: () => string | undefined;
+  /** What it is. */
+  readonly type: () => ColumnType | undefined;
+}
 
 export class ConflictingValues {
   /** Types that would hold values for which rows were refused, by column. */
@@ -36,21 +43,27 @@ export class ConflictingValues {
 
   /** The values as a column of the table; what does not fit is null there, and dealt with. */
   convert(column: ColumnSchema, foreign: ForeignColumn): Data {
-    const { conflicts } = this;
-    let texts: ReturnType<typeof jsonTexts> | undefined;
+    let texts: RowTexts | undefined;
     return convertColumn(foreign.data, foreign.field, column.type, (row, problem) => {
-      if (column.conflict === 'side_column' && conflicts !== undefined) texts ??= jsonTexts(foreign);
-      const text = texts?.(row);
-      if (text !== undefined) conflicts?.add(row, column.name, text);
-      else this.reject(row, column, foreign.field, problem);
+      const text = (): string | undefined => (texts ??= jsonTexts(foreign))(row);
+      this.misfit(row, column, problem, { text, type: () => columnTypeOf(foreign.field) });
     });
   }
 
-  private reject(row: number, column: ColumnSchema, field: ForeignField, problem: CellProblem): void {
+  /**
+   * A value that does not fit goes to the side column, or its row is refused and the type that would hold it noted. `givenAs`: the
+   * name under which the client gave it.
+   */
+  misfit(row: number, column: ColumnSchema, problem: CellProblem, value: Misfit, givenAs = column.name): void {
     const { name } = column;
-    this.refuse(row, name, problem);
+    const text = column.conflict === 'side_column' && this.conflicts !== undefined ? value.text() : undefined;
+    if (text !== undefined) {
+      this.conflicts?.add(row, name, text);
+      return;
+    }
+    this.refuse(row, givenAs, problem);
     if (!this.canChange || name === this.schema.timeColumn) return;
-    const fits = problem.fits ?? columnTypeOf(field);
+    const fits = problem.fits ?? value.type();
     const wider = fits === undefined ? undefined : widerType(column, fits);
     const before = this.wider.get(name);
     if (wider !== undefined) this.wider.set(name, before === undefined ? wider : joinTypes(before, wider));
@@ -64,15 +77,18 @@ export class ConflictingValues {
     const { field, data } = foreign;
     const named = newNameProblem(field.name, this.schema);
     if (named !== undefined) throw corrupt(named);
-    const problem: CellProblem = { code: 'unknown_column', message: `table ${this.schema.table} has no such column` };
-    const texts = this.overflow === undefined ? undefined : jsonTexts(foreign);
     const view = viewColumn(data);
+    let texts: RowTexts | undefined;
     for (let row = 0; row < data.length; row++) {
-      if (positionOf(view, row) < 0) continue;
-      const text = texts?.(row);
-      if (text === undefined) this.refuse(row, field.name, problem);
-      else this.overflow?.add(row, field.name, text);
+      if (positionOf(view, row) >= 0) this.unknown(row, field.name, () => (texts ??= jsonTexts(foreign))(row));
     }
+  }
+
+  /** One value of a column that the table does not have. */
+  unknown(row: number, name: string, jsonText: () => string | undefined): void {
+    const text = this.overflow === undefined ? undefined : jsonText();
+    if (text !== undefined) this.overflow?.add(row, name, text);
+    else this.refuse(row, name, { code: 'unknown_column', message: `table ${this.schema.table} has no such column` });
   }
 
   /** Adds the side columns that have a value. */
@@ -108,8 +124,12 @@ class SideColumn {
   }
 }
 
-/** Values of a column as JSON text, by row. Undefined for null and for what has no text (lists, maps). */
-function jsonTexts({ data, field }: ForeignColumn): (row: number) => string | undefined {
+/** By row; undefined for null and for what has no text (lists, maps). */
+type RowTexts = (row: number) => string | undefined;
+
+/** Values of a column as JSON text; bytes are base64. */
+export function jsonTexts({ data, field }: ForeignColumn): RowTexts {
+  if (field.type.kind === 'binary') return base64Texts(data);
   const view = viewColumn(convertColumn(data, field, 'string', () => undefined));
   const { values, valueOffsets } = view.values;
   const isText = field.type.kind !== 'int' && field.type.kind !== 'float' && field.type.kind !== 'bool';
@@ -119,5 +139,17 @@ function jsonTexts({ data, field }: ForeignColumn): (row: number) => string | un
     const text = Buffer.from((values as Uint8Array).subarray(valueOffsets[at], valueOffsets[at + 1])).toString();
     // JSON has no NaN and no infinities.
     return isText || !/^(-?\d|true$|false$)/.test(text) ? JSON.stringify(text) : text;
+  };
+}
+
+function base64Texts(data: Data): RowTexts {
+  const view = viewColumn(data);
+  const { values, valueOffsets } = view.values;
+  return (row) => {
+    const at = positionOf(view, row);
+    if (at < 0) return undefined;
+    return JSON.stringify(
+      Buffer.from((values as Uint8Array).subarray(valueOffsets[at], valueOffsets[at + 1])).toString('base64'),
+    );
   };
 }

@@ -28,11 +28,17 @@ export interface Refusal {
   readonly column: string | undefined;
 }
 
+export interface BegunRows {
+  readonly refused: Map<number, Refusal>;
+  /** Refuses rows in `refused`. */
+  readonly conflicts: ConflictingValues;
+}
+
 export interface ArrowRowsContext {
   /** When the request arrived, nanoseconds since 1970: the time of rows that have none. */
   readonly arrivalNs: bigint;
-  /** Rows of the only batch that are refused already. */
-  readonly refused?: ReadonlyMap<number, Refusal>;
+  /** Of the only batch, when some of its values were looked at before: rows that are refused, and values that were set aside. */
+  readonly begun?: BegunRows;
 }
 
 /**
@@ -49,13 +55,13 @@ export function decodeArrowBatches(
   const filled = batches.filter((batch) => batch.numRows > 0);
   if (filled.length === 0) return new Rejections().decoded(undefined);
   const joined = concatRows(filled.map(wholeBatch));
-  const refused = new Map(context.refused);
+  const refused = context.begun?.refused ?? new Map<number, Refusal>();
   const refuse = (row: number, column: string, problem: CellProblem): void => {
     if (!refused.has(row)) refused.set(row, { problem, column });
   };
   const sorted = assign(fields, joined, schema);
   const columns = new Map<string, Data>();
-  const conflicts = new ConflictingValues(schema, refuse);
+  const conflicts = context.begun?.conflicts ?? new ConflictingValues(schema, refuse);
   for (const [column, foreign] of sorted.own) {
     const converted = conflicts.convert(column, foreign);
     // Nothing but nulls says nothing, and when no value fits it need not have the column's form.

@@ -56,7 +56,6 @@ export function columnTypeOf(field: ForeignField): ColumnType | undefined {
     case 'map':
       if (isAttributes(field)) return 'attributes';
       break;
-    case 'decimal':
     case 'struct':
       break;
   }

@@ -135,9 +135,9 @@ export class AcceptedRows implements AcceptedCounts {
         continue;
       }
       if (checkpoint !== undefined) logger.warn({ tier }, 'the count of accepted rows begins anew');
-      const vouched = Object.entries(checkpoint?.totals ?? {}).map(([table, each]): [string, number] => [
+      const vouched = Object.entries(checkpoint?.totals ?? {}).map(([table, { delivered, deadLetters }]): [string, number] => [
         table,
-        each.delivered + each.deadLetters + (each.diverted ?? 0),
+        delivered + deadLetters,
       ]);
       this.tiers.set(tier, { sinceMs: clock(), rows: new Map(vouched) });
       from.set(tier, checkpoint?.nextLsn ?? firstLsn);

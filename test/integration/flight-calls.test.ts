@@ -220,7 +220,7 @@ describe('actions', () => {
       tier: 'cold',
     };
     const [answer] = await action('create_table', JSON.stringify(body));
-    expect(JSON.parse(String(answer))).toEqual({ table: 'bikes', version: 1, tier: 'cold' });
+    expect(JSON.parse(String(answer))).toMatchObject({ table: 'bikes', version: 1, tier: 'cold', policy: 'evolve' });
     expect(server.registry.get('bikes' as TableName)?.columns).toEqual([
       { name: 'time', type: 'timestamp', nullable: false },
       { name: 'speed', type: 'float64', nullable: true },

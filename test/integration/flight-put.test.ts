@@ -241,7 +241,7 @@ describe('acknowledgements', () => {
       CARS,
       [
         { name: 'ts', type: 'timestamp', nullable: false },
-        { name: 'n', type: 'int16', nullable: true },
+        { name: 'n', type: 'int16', nullable: true, conflict: 'dead_letter' },
       ],
       { timeColumn: 'ts' },
     );

@@ -45,6 +45,7 @@ async function close(): Promise<void> {
 }
 afterEach(close);
 
+const WIDEN = { conflictPolicy: 'CONFLICT_POLICY_WIDEN' };
 const written = (): unknown[] => ingest.writes.flatMap((write) => write.batches.flatMap(({ batch }) => plainRows(batch)));
 const speeds = (...values: number[]): object => ({
   rows: values.map((value) => ({ fields: { speed: { doubleValue: value } } })),
@@ -227,13 +228,14 @@ describe('tables and batches', () => {
       name: 'cars',
       version: 1,
       columns: [
-        { name: 'time', type: 'timestamp', required: true },
-        { name: 'value', type: 'float64', required: true },
-        { name: 'labels', type: 'json' },
-        { name: 'color', type: 'string', lowCardinality: true },
+        { name: 'time', type: 'timestamp', required: true, ...WIDEN },
+        { name: 'value', type: 'float64', required: true, ...WIDEN },
+        { name: 'labels', type: 'json', ...WIDEN },
+        { name: 'color', type: 'string', lowCardinality: true, ...WIDEN },
       ],
       timeColumn: 'time',
       tier: 'TIER_HOT',
+      policy: 'TABLE_POLICY_EVOLVE',
     },
   };
 
@@ -265,7 +267,7 @@ describe('tables and batches', () => {
       ],
     };
     const { table } = (await client.call('RegisterTable', more)) as { table: { columns: object[]; version: number } };
-    expect(table.columns.at(-1)).toEqual({ name: 'wheels', type: 'int16' });
+    expect(table.columns.at(-1)).toEqual({ name: 'wheels', type: 'int16', ...WIDEN });
     expect(await client.call('RegisterTable', { ...car, tier: 'TIER_COLD', table: 'cold_cars' })).toMatchObject({
       table: { tier: 'TIER_COLD' },
     });
@@ -275,7 +277,7 @@ describe('tables and batches', () => {
     const { table } = (await client.call('RegisterTable', { table: 'plain', columns: [{ name: 'a', type: 'text' }] })) as {
       table: { columns: object[]; timeColumn: string };
     };
-    expect([table.timeColumn, table.columns[0]]).toEqual(['time', { name: 'time', type: 'timestamp', required: true }]);
+    expect([table.timeColumn, table.columns[0]]).toEqual(['time', { name: 'time', type: 'timestamp', required: true, ...WIDEN }]);
   });
 
   it.each([

@@ -1,14 +1,15 @@
 /** DoAction: what a Flight client can do beside reading and writing. Bodies and results are JSON but for those of Flight SQL. */
 import { IngestError } from '../../core/errors';
 import { type BatchId, type Lsn, parseBatchId } from '../../core/ids';
-import type { BatchStatus, DeliveryProgress, Registry } from '../../core/ingest';
+import type { BatchStatus, DeliveryProgress } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
+import type { SchemaRegistry } from '../../core/schema-registry';
 import type { Tier } from '../../core/table-schema';
-import { checkTableName } from '../schema-on-write';
-import { type ColumnRequest, registrationOf } from '../table-registration';
+import { readRegistration } from '../registration-json';
+import { schemaJson } from '../schema-json';
+import { definitionOf } from '../table-registration';
 import { type Action, writeActionType } from './messages';
 import { readSqlCommand, readStatementQuery, writePreparedStatement } from './sql-messages';
-import { checkedTier } from './table-writer';
 import { jsonObject, sqlTicket } from './ticket';
 import { malformed } from './wire';
 
@@ -19,7 +20,7 @@ export interface FlightProgress extends DeliveryProgress {
 }
 
 export interface ActionContext {
-  readonly registry: Registry;
+  readonly registry: SchemaRegistry;
   readonly progress: FlightProgress;
   readonly batches: BatchStatus;
   /** Store of statements that are prepared in this call. */
@@ -63,22 +64,9 @@ export async function runAction({ type, body }: Action, context: ActionContext):
 const json = (value: object): Buffer => Buffer.from(JSON.stringify(value));
 
 async function createTable(body: Buffer, { registry }: ActionContext): Promise<Buffer> {
-  const { table: name, columns, time_column: timeColumn, tier } = jsonObject(body.toString(), 'the body of create_table');
-  if (typeof name !== 'string') throw malformed('create_table needs a member table');
-  if (!Array.isArray(columns)) throw malformed('create_table needs a list of columns');
-  if (timeColumn !== undefined && typeof timeColumn !== 'string') throw malformed('time_column must be a string');
-  const table = checkTableName(name);
-  const request = { table, columns: columns.map(readColumn), timeColumn, tier: checkedTier(tier, 'tier') };
-  const registration = registrationOf(request, registry.get(table));
-  const schema = await registry.evolve(table, registration.columns, registration.options);
-  return json({ table, version: schema.version, tier: schema.tier });
-}
-
-function readColumn(value: unknown): ColumnRequest {
-  const column = (value ?? {}) as Partial<Record<'name' | 'type' | 'required' | 'low_cardinality', unknown>>;
-  const { name, type, required = false, low_cardinality: lowCardinality = false } = column;
-  if (typeof name !== 'string' || typeof type !== 'string') throw malformed('a column needs a name and a type');
-  return { name, type, required: required === true, lowCardinality: lowCardinality === true };
+  const request = readRegistration(body, 'table');
+  const schema = await registry.register(definitionOf(request, registry.get(request.table)));
+  return json(schemaJson(schema));
 }
 
 async function flush(body: Buffer, { progress, signal }: ActionContext): Promise<Buffer> {

@@ -10,9 +10,10 @@ import type {
 } from '@grpc/grpc-js';
 import { IngestError } from '../../core/errors';
 import type { TableName } from '../../core/ids';
-import type { BatchStatus, Ingest, Registry } from '../../core/ingest';
+import type { BatchStatus, Ingest } from '../../core/ingest';
 import type { ArrowSql } from '../../core/query';
 import type { RowEraser } from '../../core/row-eraser';
+import type { SchemaRegistry } from '../../core/schema-registry';
 import type { Tier } from '../../core/table-schema';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
@@ -45,7 +46,7 @@ import { malformed } from './wire';
 
 export interface FlightAdapterOptions {
   readonly ingest: Ingest;
-  readonly registry: Registry;
+  readonly registry: SchemaRegistry;
   readonly progress: FlightProgress;
   readonly batches: BatchStatus;
   /** The stores that answer DoGet; without one its tables and statements are UNIMPLEMENTED. */

@@ -146,7 +146,7 @@ export class PutStream {
       const batch = this.arrow.message(data.header, data.body);
       if (batch === undefined) await this.prepare(this.writer);
       else {
-        this.store(this.writer, batch, { data, sizeBytes: message.length, admission, receivedAtMs });
+        await this.store(this.writer, batch, { data, sizeBytes: message.length, admission, receivedAtMs });
         isTaken = true;
       }
     } finally {
@@ -167,14 +167,16 @@ export class PutStream {
     if (dictionaryBytes > 0) await this.whenThereIsRoom(() => this.dictionaryRoom.reserve(dictionaryBytes));
   }
 
-  private store(
+  /** Resolves when the batch is on its way into the log. */
+  private async store(
     writer: TableWriter,
     batch: RecordBatch,
     given: { data: FlightData; sizeBytes: number; admission: Admission; receivedAtMs: number },
-  ): void {
+  ): Promise<void> {
     const { ingest, metrics, ack, nowNs } = this.options;
     const { data, sizeBytes, admission, receivedAtMs } = given;
-    const decoded = writer.decode(batch, nowNs());
+    const decoded = await writer.decode(batch, nowNs());
+    if (this.failure !== undefined) throw this.failure;
     const before = this.tail;
     this.windowUsedBytes += sizeBytes;
     const written = ingest

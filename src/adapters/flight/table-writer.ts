@@ -6,10 +6,10 @@ import { IngestError } from '../../core/errors';
 import type { TableName } from '../../core/ids';
 import type { Registry } from '../../core/ingest';
 import type { TableSchema, Tier } from '../../core/table-schema';
-import { decodeArrowBatches } from '../arrow-rows';
+import { arrowRows } from '../arrow-named-rows';
 import { columnsOfFields } from '../arrow-types';
 import { isBuiltin } from '../friendly-names';
-import { checkTableName } from '../schema-on-write';
+import { checkTableName, decodeForTable } from '../schema-on-write';
 import { type FlightDescriptor, pathElement } from './messages';
 import { type IfExists, type IfNotExist, readSqlCommand, readStatementIngest, type StatementIngest } from './sql-messages';
 import { malformed } from './wire';
@@ -62,7 +62,7 @@ function ingestDestination(command: StatementIngest, tier: Tier | undefined): De
 }
 
 export class TableWriter {
-  private opened: { fields: readonly ForeignField[]; schema: TableSchema } | undefined;
+  private fields: readonly ForeignField[] | undefined;
   /** Tables that are being made with `create` right now. */
   private static readonly creating = new WeakMap<Registry, Set<TableName>>();
 
@@ -100,7 +100,8 @@ export class TableWriter {
       checkSameTypes(fields, known);
       await this.replaceRows(table);
     }
-    this.opened = { fields, schema: await this.grow(fields, known) };
+    await this.grow(fields, known);
+    this.fields = fields;
   }
 
   private async create(fields: readonly ForeignField[]): Promise<void> {
@@ -110,24 +111,24 @@ export class TableWriter {
     if (ifExists === 'fail' && creating.has(table)) throw new IngestError('already_exists', `the table ${table} exists`);
     creating.add(table);
     try {
-      this.opened = { fields, schema: await this.grow(fields, undefined) };
+      await this.grow(fields, undefined);
+      this.fields = fields;
     } finally {
       creating.delete(table);
     }
   }
 
-  private async grow(fields: readonly ForeignField[], known: TableSchema | undefined): Promise<TableSchema> {
+  private async grow(fields: readonly ForeignField[], known: TableSchema | undefined): Promise<void> {
     const { table, tier } = this.destination;
     const { columns, timeColumn } = columnsOfFields(fields, known);
-    if (known !== undefined && columns.length === 0) return known;
-    return this.registry.evolve(table, columns, { timeColumn, ...(tier === undefined ? {} : { tier }) });
+    if (known !== undefined && columns.length === 0) return;
+    await this.registry.evolve(table, columns, { timeColumn, ...(tier === undefined ? {} : { tier }) });
   }
 
-  /** The rows of one batch under the schema in force. Throws IngestError. */
-  decode(batch: RecordBatch, arrivalNs: bigint): DecodedRequest {
-    if (this.opened === undefined) throw new Error('the table is not open');
-    const { fields, schema } = this.opened;
-    return decodeArrowBatches(fields, [batch], this.registry.get(schema.table) ?? schema, { arrivalNs });
+  /** The rows of one batch under the schema in force, which grows as they need it and its policies allow. Throws IngestError. */
+  decode(batch: RecordBatch, arrivalNs: bigint): Promise<DecodedRequest> {
+    if (this.fields === undefined) throw new Error('the table is not open');
+    return decodeForTable(this.registry, this.destination.table, arrowRows(this.fields, [batch], { arrivalNs }));
   }
 }
 

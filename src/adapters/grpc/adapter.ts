@@ -1,5 +1,5 @@
 /** `thermocline.ingest.v1.IngestService` (proto/thermocline/ingest/v1/ingest.proto). */
-import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
+import type { Metadata, ServerDuplexStream, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import { ColumnFullError } from '../../columnar/builders';
 import type { DecodedRequest } from '../../core/batch';
 import { IngestError } from '../../core/errors';
@@ -7,16 +7,19 @@ import type { BatchId } from '../../core/ids';
 import type { BatchStatus, Ingest, WriteReceipt } from '../../core/ingest';
 import type { SchemaRegistry } from '../../core/schema-registry';
 import type { Telemetry } from '../../telemetry';
+import { DRY_RUN_HEADER, type DryRunStores, dryRunOfDefinition, dryRunOfRows, NO_STORES } from '../dry-run';
 import { GrowingAdmission } from '../growing-admission';
 import { takeAdmission } from '../grpc-call-guard';
 import type { GrpcService } from '../grpc-contract';
 import { grpcServiceError } from '../grpc-status';
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
-import { checkTableName, decodeForTable } from '../schema-on-write';
-import { registrationOf } from '../table-registration';
+import { checkTableName, decodeForTable, type NamedRows } from '../schema-on-write';
+import { isSet } from '../switch';
+import { definitionOf } from '../table-registration';
 import { namedRows } from './decode';
 import * as messages from './messages';
+import { dryRunMessage, type RegisterTableRequest, readRegistration, tableMessage } from './table-messages';
 import { contentOf, readStreamRequest, readWrite, type WireWrite } from './write-request';
 import { WriteStreamCall } from './write-stream';
 
@@ -24,6 +27,8 @@ export interface IngestServiceOptions {
   readonly ingest: Ingest;
   readonly registry: SchemaRegistry;
   readonly batches: BatchStatus;
+  /** For dry runs; none by default. */
+  readonly stores?: DryRunStores;
   readonly telemetry: Telemetry;
   readonly nowNs?: () => bigint;
 }
@@ -46,9 +51,9 @@ export class IngestServiceAdapter {
         implementation: {
           Write: unary((call) => this.write(call)),
           WriteStream: (call: ServerDuplexStream<Buffer, object>) => this.writeStream(call),
-          RegisterTable: unary((call) => this.registerTable(call.request)),
+          RegisterTable: unary((call) => this.registerTable(call)),
           GetTable: unary((call) => this.getTable(call.request)),
-          ListTables: unary(() => ({ tables: options.registry.list().map(messages.tableMessage) })),
+          ListTables: unary(() => ({ tables: options.registry.list().map(tableMessage) })),
           GetBatch: unary((call) => this.getBatch(call.request)),
         },
         protoFile: messages.PROTO_FILE,
@@ -68,6 +73,7 @@ export class IngestServiceAdapter {
       admission.reserve(call.request.length);
       this.metrics.received(call.request.length);
       const write = readWrite(call.request);
+      if (write.dryRun || isDryRun(call.metadata)) return this.dryRun(write);
       const decoded = await this.decode(write);
       const receipt = await this.store(write, decoded, call.metadata.get(IDEMPOTENCY_HEADER)[0]?.toString());
       this.metrics.acknowledged(decoded, receivedAtMs, write.table);
@@ -80,13 +86,20 @@ export class IngestServiceAdapter {
   }
 
   private writeStream(call: ServerDuplexStream<Buffer, object>): void {
-    const stream = new WriteStreamCall(call, { take: (message) => this.takeStreamed(message) });
+    let dryRun: boolean;
+    try {
+      dryRun = isDryRun(call.metadata);
+    } catch (error) {
+      call.emit('error', grpcServiceError(IngestError.from(error)));
+      return;
+    }
+    const stream = new WriteStreamCall(call, { take: (message) => this.takeStreamed(message, dryRun) });
     this.streams.add(stream);
     void stream.done.then(() => this.streams.delete(stream));
   }
 
   /** Decodes a request of a stream and hands it to the log. Never rejects. */
-  private async takeStreamed(message: Buffer): Promise<{ stored: Promise<object> }> {
+  private async takeStreamed(message: Buffer, dryRun: boolean): Promise<{ stored: Promise<object> }> {
     const admission = new GrowingAdmission(this.options.ingest);
     const receivedAtMs = performance.now();
     let requestId = '';
@@ -97,6 +110,11 @@ export class IngestServiceAdapter {
       admission.reserve(message.length);
       this.metrics.received(message.length);
       const write = request.write();
+      if (write.dryRun || dryRun) {
+        const response = this.dryRun(write);
+        admission.release();
+        return { stored: Promise.resolve({ requestId, response }) };
+      }
       const decoded = await this.decode(write);
       const stored = this.store(write, decoded).then((receipt) => {
         this.metrics.acknowledged(decoded, receivedAtMs, write.table);
@@ -112,14 +130,26 @@ export class IngestServiceAdapter {
   private async decode(write: WireWrite): Promise<DecodedRequest> {
     const table = checkTableName(write.table);
     try {
-      const rows = namedRows(write, { arrivalNs: this.nowNs() });
-      const decoded = await decodeForTable(this.options.registry, table, rows);
+      const decoded = await decodeForTable(this.options.registry, table, this.rows(write));
       if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) throw new messages.RefusedRows(decoded, write.table);
       return decoded;
     } catch (error) {
-      if (!(error instanceof ColumnFullError)) throw error;
-      throw new IngestError('payload_too_large', 'the rows of this request are too large', { cause: error });
+      throw tooLarge(error);
     }
+  }
+
+  private dryRun(write: WireWrite): object {
+    const { registry, stores = NO_STORES } = this.options;
+    const table = checkTableName(write.table);
+    try {
+      return messages.dryRunResponse(dryRunOfRows(registry, table, this.rows(write), stores));
+    } catch (error) {
+      throw tooLarge(error);
+    }
+  }
+
+  private rows(write: WireWrite): NamedRows {
+    return namedRows(write, { arrivalNs: this.nowNs() });
   }
 
   private store(write: WireWrite, { batches }: DecodedRequest, metadataKey?: string): Promise<WriteReceipt> {
@@ -135,27 +165,21 @@ export class IngestServiceAdapter {
     return error;
   }
 
-  private async registerTable(message: Buffer): Promise<object> {
-    const { registry } = this.options;
-    const request = messages.readRequest('RegisterTable', message) as messages.RegisterTableRequest;
-    const asked = {
-      table: checkTableName(request.table),
-      columns: request.columns,
-      timeColumn: request.timeColumn === '' ? undefined : request.timeColumn,
-      tier: messages.readTier(request.tier),
-    };
-    const { columns, options } = registrationOf(asked, registry.get(asked.table));
-    const schema = await registry.register({ table: asked.table, columns, ...options });
-    // Another request may have made the table, or a column of it, otherwise meanwhile.
-    registrationOf(asked, schema);
-    return { table: messages.tableMessage(schema) };
+  private async registerTable(call: UnaryCall): Promise<object> {
+    const { registry, stores = NO_STORES } = this.options;
+    const message = messages.readRequest('RegisterTable', call.request) as RegisterTableRequest;
+    const request = readRegistration(message);
+    const definition = definitionOf(request, registry.get(request.table));
+    if (!message.dryRun && !isDryRun(call.metadata)) return { table: tableMessage(await registry.register(definition)) };
+    const run = dryRunOfDefinition(registry, definition, stores);
+    return { table: run.after === undefined ? undefined : tableMessage(run.after), dryRun: dryRunMessage(run) };
   }
 
   private getTable(message: Buffer): object {
     const { table } = messages.readRequest('GetTable', message) as { table: string };
     const schema = this.options.registry.get(checkTableName(table));
     if (schema === undefined) throw new IngestError('not_found', 'no such table', { at: 'table' });
-    return { table: messages.tableMessage(schema) };
+    return { table: tableMessage(schema) };
   }
 
   private getBatch(message: Buffer): object {
@@ -164,6 +188,14 @@ export class IngestServiceAdapter {
     if (tiers === undefined) throw new IngestError('not_found', 'no such batch', { at: 'batch_id' });
     return messages.batchMessage(batchId, tiers);
   }
+}
+
+const isDryRun = (metadata: Metadata): boolean => isSet(metadata.get(DRY_RUN_HEADER)[0]?.toString(), DRY_RUN_HEADER);
+
+/** A column that cannot hold more is a request that is too large. */
+function tooLarge(error: unknown): unknown {
+  if (!(error instanceof ColumnFullError)) return error;
+  return new IngestError('payload_too_large', 'the rows of this request are too large', { cause: error });
 }
 
 /** A handler of a unary method. */

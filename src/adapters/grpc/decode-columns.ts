@@ -5,8 +5,7 @@ import { recordBatch } from '../../columnar/record-batch';
 import { IngestError } from '../../core/errors';
 import { LIMITS } from '../../core/limits';
 import type { ColumnType } from '../../core/table-schema';
-import { decodeArrowBatches } from '../arrow-rows';
-import { columnsOfFields } from '../arrow-types';
+import { arrowRows } from '../arrow-named-rows';
 import { tooManyRows } from '../row-rejections';
 import type { NamedRows } from '../schema-on-write';
 import type { Wire } from '../wire';
@@ -37,10 +36,7 @@ export function readColumns(wire: Wire, spans: readonly Span[], context: { reado
   });
   checkLengths(columns);
   const batches: RecordBatch[] = columns.length === 0 ? [] : [recordBatch(columns)];
-  return {
-    infer: (known) => columnsOfFields(fields, known, types),
-    decode: (schema) => decodeArrowBatches(fields, batches, schema, context),
-  };
+  return arrowRows(fields, batches, context, types);
 }
 
 function checkLengths(columns: readonly { name: string; data: Data }[]): void {

@@ -13,10 +13,11 @@ import { METRICS_EVENTS } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import { LIMITS } from '../../core/limits';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../core/table-schema';
-import { joinTypes, widerType } from '../../core/type-lattice';
+import { ConflictingValues, jsonTexts } from '../arrow-conflicts';
 import { convertColumn } from '../arrow-convert';
 import { decodeArrowBatches, type Refusal } from '../arrow-rows';
 import { columnTypeOf } from '../arrow-types';
+import { jsonProblem } from '../arrow-values';
 import type { CellProblem } from '../cell-problem';
 import { aliasesOf, isBuiltin, overflowColumn } from '../friendly-names';
 import { newColumns, newNameProblem } from '../new-columns';
@@ -24,7 +25,7 @@ import type { NamedRows } from '../schema-on-write';
 import type { Wire } from '../wire';
 import type { Span } from './fields';
 import * as foreign from './foreign-fields';
-import { nestedWriter } from './nested-values';
+import { nestedText, nestedWriter } from './nested-values';
 import { overflowAttributes } from './row-attributes';
 import { LaneColumns, type NestedLane, type RowColumn, type ScalarLane } from './row-column';
 import { parseRows } from './row-parser';
@@ -49,8 +50,7 @@ export function readRows(wire: Wire, spans: readonly Span[], context: { readonly
 
 class RowsDecoder {
   private readonly refused: Map<number, Refusal>;
-  /** Types that would hold values for which rows were refused, by column. */
-  private readonly wider = new Map<string, ColumnType>();
+  private readonly conflicts: ConflictingValues;
   private readonly fields: ForeignField[] = [];
   private readonly data: { name: string; data: Data }[] = [];
 
@@ -63,6 +63,7 @@ class RowsDecoder {
     refused: ReadonlyMap<number, Refusal>,
   ) {
     this.refused = new Map(refused);
+    this.conflicts = new ConflictingValues(schema, this.refuse);
   }
 
   decode(arrivalNs: bigint): DecodedRequest {
@@ -73,12 +74,11 @@ class RowsDecoder {
     }
     const overflow = overflowColumn(this.schema);
     for (const [target, column] of own) if (target.name !== overflow) this.take(target, column);
-    if (overflow === undefined) for (const column of rest) this.refuseUnknown(column);
+    if (overflow === undefined) for (const column of rest) this.placeUnknown(column);
     else this.takeOverflow(overflow, [...own].find(([{ name }]) => name === overflow)?.[1], rest);
     if (this.data.length === 0) this.addEmptyTime();
-    const { fields, data, schema, refused } = this;
-    const decoded = decodeArrowBatches(fields, [recordBatch(data)], schema, { arrivalNs, refused });
-    return this.wider.size === 0 ? decoded : { ...decoded, conflicts: new Map([...(decoded.conflicts ?? []), ...this.wider]) };
+    const { fields, data, schema, refused, conflicts } = this;
+    return decodeArrowBatches(fields, [recordBatch(data)], schema, { arrivalNs, begun: { refused, conflicts } });
   }
 
   private readonly refuse = (row: number, column: string, problem: CellProblem): void => {
@@ -113,7 +113,9 @@ class RowsDecoder {
   private take(target: ColumnSchema, column: RowColumn): void {
     const { name } = target;
     const [only] = column.lanes;
-    if (column.lanes.length === 1 && 'builder' in only) {
+    // A document that is set aside is one there too, not a text.
+    const isPlain = target.conflict !== 'side_column' || only.kind !== 'json';
+    if (column.lanes.length === 1 && 'builder' in only && isPlain) {
       // As it is: what follows from a value's type (the exact value of a metric) is decided where Arrow columns are decoded.
       const { field, data } = this.lanes.of(name, only);
       this.add({ ...field, name }, this.spread(data, [only]));
@@ -141,26 +143,28 @@ class RowsDecoder {
   /** The values of a lane in the form of the column. */
   private convert(lane: ScalarLane | NestedLane, target: ColumnSchema, column: RowColumn): Data {
     const { name, type } = target;
-    const report = (at: number, problem: CellProblem): void => {
-      this.refuse(lane.rows[at], column.name, problem);
-      if ('builder' in lane) this.widen(target, problem.fits ?? columnTypeOf(this.lanes.of(target.name, lane).field));
-    };
-    if ('spans' in lane) return this.nested(lane, type, report);
+    const value = this.valuesOf(name, lane);
+    const report = (at: number, problem: CellProblem): void =>
+      this.conflicts.misfit(lane.rows[at], target, problem, { text: () => value.text(at), type: value.type }, column.name);
+    if ('spans' in lane) return this.nested(lane, target, report);
     const { field, data } = this.lanes.of(name, lane);
     return convertColumn(data, field, type, report);
   }
 
-  /** Notes the type that would hold a value which did not fit, if the table may change. */
-  private widen(target: ColumnSchema, fits: ColumnType | undefined): void {
-    const { schema } = this;
-    const mayChange = (schema.policy ?? 'evolve') === 'evolve' && !isBuiltin(schema.table) && target.name !== schema.timeColumn;
-    const type = mayChange && fits !== undefined ? widerType(target, fits) : undefined;
-    const before = this.wider.get(target.name);
-    if (type !== undefined) this.wider.set(target.name, before === undefined ? type : joinTypes(before, type));
+  /** The values of a lane as JSON text, undefined for one that cannot be read, and what they are. */
+  private valuesOf(name: string, lane: ScalarLane | NestedLane): LaneValues {
+    if ('spans' in lane) return { text: (at) => nestedText(this.wire, lane, at), type: () => 'json' };
+    const { field, data } = this.lanes.of(name, lane);
+    let texts: ReturnType<typeof jsonTexts> | undefined;
+    const text = (at: number): string | undefined => (texts ??= jsonTexts({ field, data }))(at);
+    if (lane.kind !== 'json') return { text, type: () => columnTypeOf(field) };
+    return { text: (at) => documentText(text(at)), type: () => 'json' };
   }
 
-  private nested(lane: NestedLane, type: ColumnType, report: (at: number, problem: CellProblem) => void): Data {
-    const { builder, put } = nestedWriter(this.wire, lane.kind, type);
+  private nested(lane: NestedLane, { type, conflict }: ColumnSchema, report: (at: number, problem: CellProblem) => void): Data {
+    // Text in place of any value is JSON for lists and maps, as in a JSON column.
+    const written = type === 'string' && conflict === 'coerce' ? 'json' : type;
+    const { builder, put } = nestedWriter(this.wire, lane.kind, written);
     for (let at = 0; at < lane.rows.length; at++) {
       const problem = put({ start: lane.spans[at * 2], stop: lane.spans[at * 2 + 1] });
       if (problem === undefined) continue;
@@ -184,13 +188,16 @@ class RowsDecoder {
     return expandDictionary(dictionaryData(indexes.finish(), values));
   }
 
-  private refuseUnknown(column: RowColumn): void {
-    const message = newNameProblem(column.name, this.schema);
-    const problem: CellProblem =
-      message === undefined
-        ? { code: 'unknown_column', message: `table ${this.schema.table} has no such column` }
-        : { code: 'invalid_name', message };
-    for (const { rows } of column.lanes) for (const row of rows) this.refuse(row, column.name, problem);
+  private placeUnknown(column: RowColumn): void {
+    const { name } = column;
+    const message = newNameProblem(name, this.schema);
+    for (const lane of column.lanes) {
+      const values = this.valuesOf(name, lane);
+      for (const [at, row] of lane.rows.entries()) {
+        if (message === undefined) this.conflicts.unknown(row, name, () => values.text(at));
+        else this.refuse(row, name, { code: 'invalid_name', message });
+      }
+    }
   }
 
   private takeOverflow(overflow: string, explicit: RowColumn | undefined, rest: readonly RowColumn[]): void {
@@ -208,6 +215,17 @@ class RowsDecoder {
     const data = makeData({ type, length: rows, nullCount: rows, nullBitmap: nothing, data: new BigInt64Array(rows) });
     this.add(foreign.fieldOf(this.schema.timeColumn, foreign.TIMESTAMP), data);
   }
+}
+
+interface LaneValues {
+  readonly text: (at: number) => string | undefined;
+  readonly type: () => ColumnType | undefined;
+}
+
+/** The JSON document that a JSON string holds, undefined when it holds none. */
+function documentText(text: string | undefined): string | undefined {
+  const document = text === undefined ? undefined : String(JSON.parse(text));
+  return document === undefined || jsonProblem(Buffer.from(document)) !== undefined ? undefined : document;
 }
 
 function joined(parts: readonly Data[]): Data {

@@ -1,6 +1,5 @@
 import { readForeignStream } from '../../columnar/validate';
-import { decodeArrowBatches } from '../arrow-rows';
-import { columnsOfFields } from '../arrow-types';
+import { arrowRows } from '../arrow-named-rows';
 import { newColumns } from '../new-columns';
 import type { NamedRows } from '../schema-on-write';
 import { readColumns } from './decode-columns';
@@ -22,10 +21,7 @@ export function namedRows({ wire, form, data }: WireWrite, context: { readonly a
     case 'arrow_stream': {
       const [{ start, stop }] = data;
       const { fields, batches } = readForeignStream(wire.bytes.subarray(start, stop));
-      return {
-        infer: (known) => columnsOfFields(fields, known),
-        decode: (schema) => decodeArrowBatches(fields, batches, schema, context),
-      };
+      return arrowRows(fields, batches, context);
     }
     case undefined:
     default:

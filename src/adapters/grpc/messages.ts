@@ -5,11 +5,12 @@ import { loadSync } from '@grpc/proto-loader';
 import type { DecodedRequest } from '../../core/batch';
 import { IngestError, type RejectionCode, type RowRejection } from '../../core/errors';
 import type { BatchTierStatus, WriteReceipt } from '../../core/ingest';
-import type { TableSchema, Tier } from '../../core/table-schema';
+import type { DryRun } from '../dry-run';
 import { asBytes } from '../grpc-contract';
 import { retryAfterMs, STATUS, type StatusDetails, statusMessage } from '../status';
 import { Wire } from '../wire';
 import { spansOf } from './fields';
+import { dryRunMessage, TIERS } from './table-messages';
 
 export const SERVICE = 'thermocline.ingest.v1.IngestService';
 /** Below `proto/`. */
@@ -45,40 +46,6 @@ export function readRequest(name: Method, message: Buffer): object {
   }
 }
 
-export interface ColumnMessage {
-  readonly name: string;
-  readonly type: string;
-  readonly required: boolean;
-  readonly lowCardinality: boolean;
-}
-
-export interface RegisterTableRequest {
-  readonly table: string;
-  readonly columns: readonly ColumnMessage[];
-  readonly timeColumn: string;
-  readonly tier: string | number;
-}
-
-export const tableMessage = ({ table, version, columns, timeColumn, tier }: TableSchema): object => ({
-  name: table,
-  version,
-  columns: columns.map(({ name, type, nullable, lowCardinality = false }): ColumnMessage => {
-    return { name, type, required: !nullable, lowCardinality };
-  }),
-  timeColumn,
-  tier: TIERS[tier],
-});
-
-const TIERS: Readonly<Record<Tier, string>> = { hot: 'TIER_HOT', cold: 'TIER_COLD' };
-
-/** Undefined for TIER_UNSPECIFIED. Throws IngestError `invalid_argument`. */
-export function readTier(name: string | number): Tier | undefined {
-  if (name === 'TIER_UNSPECIFIED') return undefined;
-  if (name === TIERS.hot) return 'hot';
-  if (name === TIERS.cold) return 'cold';
-  throw new IngestError('invalid_argument', 'unknown tier', { at: 'tier' });
-}
-
 export const batchMessage = (batchId: string, tiers: readonly BatchTierStatus[]): object => ({
   batchId,
   tiers: tiers.map(({ tier, delivered }) => {
@@ -109,6 +76,13 @@ export const writeResponse = (decoded: DecodedRequest, receipt: WriteReceipt): o
   acceptedRows: decoded.acceptedRows,
   rejectedRows: decoded.rejectedRows,
   rejections: decoded.rejections.map(rejectionMessage),
+});
+
+export const dryRunResponse = (run: DryRun): object => ({
+  acceptedRows: run.acceptedRows,
+  rejectedRows: run.rejectedRows,
+  rejections: run.rejections.map(rejectionMessage),
+  dryRun: dryRunMessage(run),
 });
 
 /** A request of which no row was accepted. */

@@ -8,6 +8,7 @@ import { ATTRIBUTE_KIND, type ColumnType } from '../../core/table-schema';
 import { type CellProblem, mismatch, outOfRange } from '../cell-problem';
 import type { Wire } from '../wire';
 import { type Span, textOf } from './fields';
+import type { NestedLane } from './row-column';
 import { type Attribute, emptyValue, int64, itemsOf, nestedJson, type ReadValue, readValue, writeEntries } from './value';
 
 /** `put` appends the value, or gives the problem and appends nothing. */
@@ -67,6 +68,12 @@ export function nestedAttribute(wire: Wire, kind: 'list' | 'map', span: Span): A
     kind: kind === 'list' ? ATTRIBUTE_KIND.array : ATTRIBUTE_KIND.kvlist,
     text: nestedJson(wire, kind, span),
   }));
+}
+
+/** A value of a lane as JSON text; undefined when it cannot be read. */
+export function nestedText(wire: Wire, { kind, spans }: NestedLane, at: number): string | undefined {
+  const text = sound(() => nestedJson(wire, kind, { start: spans[at * 2], stop: spans[at * 2 + 1] }));
+  return typeof text === 'string' ? text : undefined;
 }
 
 /** What cannot be read inside a value refuses its row. */

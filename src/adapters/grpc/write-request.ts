@@ -17,6 +17,7 @@ export interface WireWrite {
   readonly ack: AckLevel;
   /** Undefined without one. */
   readonly idempotencyKey: string | undefined;
+  readonly dryRun: boolean;
 }
 
 export interface WireStreamRequest {
@@ -24,7 +25,7 @@ export interface WireStreamRequest {
   readonly write: () => WireWrite;
 }
 
-const WRITE = { table: 1, key: 5, ack: 6 } as const;
+const WRITE = { table: 1, key: 5, ack: 6, dryRun: 7 } as const;
 const FORMS: ReadonlyMap<number, DataForm> = new Map([
   [2, 'arrow_stream'],
   [3, 'columns'],
@@ -69,25 +70,33 @@ function readWriteSpans(wire: Wire, spans: readonly Span[]): WireWrite {
       data.push(span);
     }
   });
-  return { wire, table, form, data, ack: readAck(wire, spans), idempotencyKey };
+  const { ack, dryRun } = readOptions(wire, spans);
+  return { wire, table, form, data, ack, idempotencyKey, dryRun };
 }
 
-function readAck(wire: Wire, spans: readonly Span[]): AckLevel {
+/** The fields that are varints. */
+function readOptions(wire: Wire, spans: readonly Span[]): { ack: AckLevel; dryRun: boolean } {
   let ack: AckLevel = 'wal';
+  let dryRun = false;
   for (const { start, stop } of spans) {
     for (let p = start; p < stop; ) {
       p = wire.tag(p, stop);
-      if (wire.low !== tagOf(WRITE.ack, WIRE.varint)) {
-        p = wire.skip(wire.low, p, stop);
+      const tag = wire.low;
+      if (tag !== tagOf(WRITE.ack, WIRE.varint) && tag !== tagOf(WRITE.dryRun, WIRE.varint)) {
+        p = wire.skip(tag, p, stop);
         continue;
       }
       p = wire.varint(p, stop);
+      if (tag === tagOf(WRITE.dryRun, WIRE.varint)) {
+        dryRun = (wire.low | wire.high) !== 0;
+        continue;
+      }
       const level = ACK_LEVELS[wire.high === 0 ? wire.low : -1];
       if (level === undefined) throw new IngestError('invalid_argument', 'unknown ack level', { at: 'ack_level' });
       ack = level;
     }
   }
-  return ack;
+  return { ack, dryRun };
 }
 
 /** What a request says, for its digest: the table, and the rows as they are on the wire. */

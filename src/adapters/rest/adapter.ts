@@ -4,29 +4,30 @@
  * would happen, and nothing does. `/schema` shows, registers and compares tables (schema-routes.ts).
  */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { DecodedRequest, TableBatch } from '../../core/batch';
+import type { DecodedRequest } from '../../core/batch';
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
 import { IngestError } from '../../core/errors';
 import { type TableName, tableName } from '../../core/ids';
 import type { Ingest, WriteReceipt } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
-import type { SchemaRegistry, StoreTables } from '../../core/schema-registry';
-import type { TableSchema, Tier } from '../../core/table-schema';
+import type { SchemaRegistry } from '../../core/schema-registry';
+import type { TableSchema } from '../../core/table-schema';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
+import { type DryRunStores, dryRunJson, dryRunOf, dryRunOfRows, NO_ROWS, NO_STORES } from '../dry-run';
 import type { HttpAdapter, HttpExchange, HttpReply, HttpRoute } from '../http-contract';
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { mediaType } from '../media-type';
 import type { InferredColumns } from '../new-columns';
 import { withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
-import { checkTableName, decodeForTable, type NamedRows, planWrite } from '../schema-on-write';
+import { checkTableName, decodeForTable, type NamedRows } from '../schema-on-write';
 import { STATUS, statusText } from '../status';
+import { isSet } from '../switch';
 import { arrowColumns, decodeArrowStream } from './decode-arrow';
 import { decodeJsonRows } from './decode-json';
-import { dryRunReport } from './dry-run';
 import { inferColumns } from './infer';
-import { isSet, json } from './reply';
+import { json } from './reply';
 import { type EnsureTable, schemaRoutes } from './schema-routes';
 
 /** A body format: what columns its rows need, and its rows as a record batch. Both throw IngestError `invalid_argument`. */
@@ -38,10 +39,8 @@ interface RowFormat {
 export interface RestAdapterOptions {
   readonly ingest: Ingest;
   readonly registry: SchemaRegistry;
-  /** The stores' tables, for `dry_run` and `diff`; none by default. */
-  readonly stores?: readonly StoreTables[];
-  /** Tiers to which rows of a table go; its home by default. */
-  readonly tiersOf?: (schema: TableSchema, batches: readonly TableBatch[]) => readonly Tier[];
+  /** For `dry_run` and `diff`; none by default. */
+  readonly stores?: DryRunStores;
   /** Makes the table in the stores and tells where it is ready; by default nothing is made. */
   readonly ensureTable?: EnsureTable;
   readonly telemetry: Telemetry;
@@ -69,8 +68,6 @@ const NDJSON_ROWS: RowFormat = {
 
 const ARROW_ROWS: RowFormat = { infer: arrowColumns, decode: decodeArrowStream };
 
-const NO_ROWS: DecodedRequest = { batches: [], acceptedRows: 0, rejectedRows: 0, rejections: [] };
-
 export class RestAdapter implements HttpAdapter {
   readonly routes: readonly HttpRoute[];
   private readonly metrics: RequestMetrics;
@@ -81,7 +78,7 @@ export class RestAdapter implements HttpAdapter {
     this.nowNs = options.nowNs ?? (() => BigInt(Date.now()) * 1_000_000n);
     this.routes = [
       { method: 'POST', path: '/write/:table', handle: (exchange) => this.write(exchange) },
-      ...schemaRoutes({ ...options, stores: options.stores ?? [], tableOf: shownTable }),
+      ...schemaRoutes({ ...options, stores: options.stores ?? NO_STORES, tableOf: shownTable }),
     ];
   }
 
@@ -134,10 +131,13 @@ export class RestAdapter implements HttpAdapter {
 
   /** What the rows would do. */
   private dryRun(table: TableName, format: RowFormat, body: Buffer): HttpReply {
-    const { registry, stores = [], tiersOf = (schema) => [schema.tier] } = this.options;
+    const { registry, stores = NO_STORES } = this.options;
+    const known = registry.get(table);
     const nothing = body.length === 0 && format !== ARROW_ROWS;
-    const plan = nothing ? undefined : planWrite(registry, table, this.rows(format, body));
-    return json(200, dryRunReport({ table, plan, known: registry.get(table), stores, tiersOf }));
+    const run = nothing
+      ? dryRunOf({ table, known, after: known }, NO_ROWS, stores)
+      : dryRunOfRows(registry, table, this.rows(format, body), stores);
+    return json(200, dryRunJson(run));
   }
 }
 

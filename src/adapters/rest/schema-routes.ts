@@ -9,12 +9,14 @@ import type { TableName } from '../../core/ids';
 import type { Ingest } from '../../core/ingest';
 import type { SchemaRegistry, StoreTables } from '../../core/schema-registry';
 import type { TableSchema, Tier } from '../../core/table-schema';
+import { type DryRunStores, dryRunOfDefinition } from '../dry-run';
 import type { HttpExchange, HttpReply, HttpRoute } from '../http-contract';
+import { readRegistration } from '../registration-json';
 import { withBody } from '../request-body';
+import { schemaJson } from '../schema-json';
+import { isSet } from '../switch';
 import { definitionOf } from '../table-registration';
-import { changesOf } from './dry-run';
-import { readRegistration } from './register-request';
-import { isSet, json, schemaJson } from './reply';
+import { json } from './reply';
 import { diffSchema } from './schema-diff';
 
 /** Makes a table in the stores; resolves with what is made when the time for it is over. Never rejects. */
@@ -23,7 +25,7 @@ export type EnsureTable = (schema: TableSchema) => Promise<Partial<Record<Tier, 
 export interface SchemaRoutesOptions {
   readonly ingest: Ingest;
   readonly registry: SchemaRegistry;
-  readonly stores: readonly StoreTables[];
+  readonly stores: DryRunStores;
   readonly ensureTable?: EnsureTable;
   /** The table of a name in a path, undefined for a text that is none. */
   readonly tableOf: (name: string) => TableName | undefined;
@@ -40,7 +42,7 @@ export function schemaRoutes(options: SchemaRoutesOptions): HttpRoute[] {
   ];
 }
 
-async function list({ query }: HttpExchange, { registry, stores }: SchemaRoutesOptions): Promise<HttpReply> {
+async function list({ query }: HttpExchange, { registry, stores: { stores } }: SchemaRoutesOptions): Promise<HttpReply> {
   const describe = isSet(query.get('diff'), 'diff') ? withDifferences : schemaJson;
   const tables: object[] = [];
   for (const schema of registry.list()) tables.push(await describe(schema, stores));
@@ -51,7 +53,7 @@ async function show({ query, param }: HttpExchange, options: SchemaRoutesOptions
   const table = options.tableOf(param);
   const schema = table === undefined ? undefined : options.registry.get(table);
   if (schema === undefined) throw new IngestError('not_found', 'no such table', { at: 'table' });
-  return json(200, isSet(query.get('diff'), 'diff') ? await withDifferences(schema, options.stores) : schemaJson(schema));
+  return json(200, isSet(query.get('diff'), 'diff') ? await withDifferences(schema, options.stores.stores) : schemaJson(schema));
 }
 
 async function withDifferences(schema: TableSchema, stores: readonly StoreTables[]): Promise<object> {
@@ -62,13 +64,12 @@ function register(exchange: HttpExchange, options: SchemaRoutesOptions): Promise
   const { ingest, registry, stores, ensureTable } = options;
   const dryRun = isSet(exchange.query.get('dry_run'), 'dry_run');
   return withBody(exchange, ingest, BODY_BYTES_MAX, async ({ body }) => {
-    const request = readRegistration(body);
-    const known = registry.get(request.table);
-    const definition = definitionOf(request, known);
+    const request = readRegistration(body, 'table_name');
+    const definition = definitionOf(request, registry.get(request.table));
     if (dryRun) {
-      const after = registry.previewRegistration(definition);
-      const ddl = stores.map((store) => ({ tier: store.tier, ddl: known === after ? [] : store.explain(after, known) }));
-      return json(200, { dry_run: true, ...schemaJson(after), changes: changesOf(known, after), stores: ddl });
+      const { after, changes, stores: plans } = dryRunOfDefinition(registry, definition, stores);
+      const shown = after === undefined ? {} : schemaJson(after);
+      return json(200, { dry_run: true, ...shown, changes, stores: plans.map(({ tier, ddl }) => ({ tier, ddl })) });
     }
     const schema = await registry.register(definition);
     const stored = (await ensureTable?.(schema)) ?? {};

@@ -1,20 +1,24 @@
-/** The body of `POST /schema/register`. */
-import { IngestError } from '../../core/errors';
-import { CONFLICT_POLICIES, TABLE_POLICIES } from '../../core/table-schema';
-import { checkTableName } from '../schema-on-write';
-import type { ColumnDefinition, DefinitionRequest } from '../table-registration';
+/** A registration as JSON: the body of `POST /schema/register` and of the Flight action `create_table`. */
+import { IngestError } from '../core/errors';
+import { CONFLICT_POLICIES, TABLE_POLICIES } from '../core/table-schema';
+import { checkTableName } from './schema-on-write';
+import type { ColumnDefinition, DefinitionRequest } from './table-registration';
 
-const TABLE_KEYS = new Set(['table_name', 'columns', 'tier', 'policy', 'time_column']);
-const COLUMN_KEYS = new Set(['name', 'type', 'nullable', 'low_cardinality', 'conflict']);
+const TABLE_KEYS = ['columns', 'tier', 'policy', 'time_column'];
+const COLUMN_KEYS = new Set(['name', 'type', 'nullable', 'required', 'low_cardinality', 'conflict']);
 const TIERS = ['hot', 'cold'] as const;
 
 type Members = Readonly<Record<string, unknown>>;
 
-/** Throws IngestError `invalid_argument`, with the place, for what is not a registration. */
-export function readRegistration(body: Buffer): DefinitionRequest {
-  const members = objectOf(parse(body), 'body', TABLE_KEYS);
-  const { table_name: name, columns } = members;
-  if (typeof name !== 'string') throw invalid('table_name must be a string', 'table_name');
+/**
+ * `nameKey`: the member with the name of the table. A column is `nullable` unless it is `required`.
+ * Throws IngestError `invalid_argument`, with the place, for what is not a registration.
+ */
+export function readRegistration(body: Buffer, nameKey: 'table_name' | 'table'): DefinitionRequest {
+  const members = objectOf(parse(body), 'body', new Set([nameKey, ...TABLE_KEYS]));
+  const { columns } = members;
+  const name = members[nameKey];
+  if (typeof name !== 'string') throw invalid(`${nameKey} must be a string`, nameKey);
   if (!Array.isArray(columns)) throw invalid('columns must be an array', 'columns');
   return {
     table: checkTableName(name),
@@ -34,7 +38,7 @@ function readColumn(value: unknown, at: string): ColumnDefinition {
   return {
     name,
     type,
-    required: !flag(members, 'nullable', true, at),
+    required: flag(members, 'required', !flag(members, 'nullable', true, at), at),
     lowCardinality: flag(members, 'low_cardinality', false, at),
     conflict: oneOf(CONFLICT_POLICIES, members['conflict'], `${at}.conflict`),
   };
