@@ -83,6 +83,7 @@ function kindOf({ type }: ForeignField): number | undefined {
     case 'fixed_binary':
       return ATTRIBUTE_KIND.bytes;
     case 'null':
+    case 'decimal':
     case 'list':
     case 'map':
     case 'struct':
@@ -114,6 +115,7 @@ function textOf({ type }: ForeignField, values: Data, out: AttributesBuilder): (
         text.writeString(timeText(BigInt(numbers[at]) * (type.unit === 'day' ? 86_400n : 1n), type.unit === 'day' ? 1n : 1000n));
     case 'int':
     case 'null':
+    case 'decimal':
     case 'list':
     case 'map':
     case 'struct':

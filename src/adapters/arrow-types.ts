@@ -56,6 +56,7 @@ export function columnTypeOf(field: ForeignField): ColumnType | undefined {
     case 'map':
       if (isAttributes(field)) return 'attributes';
       break;
+    case 'decimal':
     case 'struct':
       break;
   }

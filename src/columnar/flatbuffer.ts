@@ -80,10 +80,15 @@ export class FlatTable {
 
   /** A vector of structs of two int64 (FieldNode, Buffer), flat. */
   int64Pairs(slot: number): Float64Array {
-    const { start, count } = this.vector(slot, 16);
-    const pairs = new Float64Array(count * 2);
-    for (let i = 0; i < pairs.length; i++) pairs[i] = this.safeInt64(start + i * 8);
-    return pairs;
+    return this.int64s(slot, 2);
+  }
+
+  /** A vector of int64, or of structs of several, flat. */
+  int64s(slot: number, perElement = 1): Float64Array {
+    const { start, count } = this.vector(slot, 8 * perElement);
+    const values = new Float64Array(count * perElement);
+    for (let i = 0; i < values.length; i++) values[i] = this.safeInt64(start + i * 8);
+    return values;
   }
 
   private vector(slot: number, elementBytes: number): { start: number; count: number } {

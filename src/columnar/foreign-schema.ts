@@ -14,16 +14,22 @@ export type ForeignType =
   | { readonly kind: 'int'; readonly bits: 8 | 16 | 32 | 64; readonly signed: boolean }
   | { readonly kind: 'float'; readonly bits: 32 | 64 }
   | { readonly kind: 'utf8' | 'binary' | 'fixed_binary' }
+  /** Two's complement in units of 10^-scale; decimals of 32 and 64 bits have become such of 128. */
+  | { readonly kind: 'decimal'; readonly precision: number; readonly scale: number; readonly bits: 128 | 256 }
   | { readonly kind: 'timestamp'; readonly unit: TimeUnit }
   | { readonly kind: 'date'; readonly unit: 'day' | 'ms' };
 
 export interface ForeignField {
   readonly name: string;
   readonly type: ForeignType;
-  /** 64-bit offsets (LargeUtf8, LargeBinary, LargeList). */
+  /** 64-bit offsets (LargeUtf8, LargeBinary, LargeList, LargeListView). */
   readonly isLarge: boolean;
-  /** Bytes of a `fixed_binary` value; HALF_BYTES for float16, which becomes float32; otherwise 0. */
+  /** Utf8View, BinaryView, ListView and LargeListView, which become Utf8, Binary and List. */
+  readonly isView?: boolean;
+  /** Bytes of a `fixed_binary` or `decimal` value; HALF_BYTES for float16, which becomes float32; otherwise 0. */
   readonly byteWidth: number;
+  /** Items in every value of a FixedSizeList, which becomes a List. */
+  readonly listSize?: number;
   /** Present for Time and Duration, which become int64 nanoseconds: nanoseconds of a tick and bits of a value. */
   readonly ticks?: { readonly ns: bigint; readonly bits: 32 | 64 };
   readonly children: readonly ForeignField[];
@@ -78,12 +84,44 @@ function readField(field: FlatTable, parent: string, depth: number, budget: { fi
     throw corrupt(`column ${path} has the type ${typeName}, which is not supported`);
   const children = Array.from(field.tables(FIELD.children), (child) => readField(child, path, depth + 1, budget));
   checkChildren(type, children, path);
-  const isHalf = type.kind === 'float' && details.int16(0, 0) === 0;
-  const byteWidth = type.kind === 'fixed_binary' ? details.int32(0, 0) : isHalf ? HALF_BYTES : 0;
-  if (type.kind === 'fixed_binary' && byteWidth < 1) throw corrupt(`column ${path} has values of ${byteWidth} bytes`);
-  const isLarge = typeName.startsWith('Large');
+  const layout = { isLarge: typeName.startsWith('Large'), byteWidth: byteWidthOf(type, details, path) };
+  const dictionary = readDictionary(field, path);
+  return { name, type, ...layout, ...readForm(typeName, details, path), children, dictionary };
+}
+
+/** How the values lie in the body, where their type alone does not say it. */
+function readForm(typeName: string, details: FlatTable, path: string): Pick<ForeignField, 'isView' | 'listSize' | 'ticks'> {
   const ticks = readTicks(typeName, details);
-  return { name, type, isLarge, byteWidth, ...(ticks && { ticks }), children, dictionary: readDictionary(field, path) };
+  if (ticks !== undefined) return { ticks };
+  if (typeName.endsWith('View')) return { isView: true };
+  if (typeName !== 'FixedSizeList') return {};
+  const listSize = details.int32(0, 0);
+  if (listSize < 1) throw corrupt(`column ${path} has lists of ${listSize} items`);
+  return { listSize };
+}
+
+function byteWidthOf(type: ForeignType, details: FlatTable, path: string): number {
+  if (type.kind === 'decimal') return details.int32(2, 128) / 8;
+  if (type.kind === 'float' && details.int16(0, 0) === 0) return HALF_BYTES;
+  if (type.kind !== 'fixed_binary') return 0;
+  const byteWidth = details.int32(0, 0);
+  if (byteWidth < 1) throw corrupt(`column ${path} has values of ${byteWidth} bytes`);
+  return byteWidth;
+}
+
+/** Digits that fit into a decimal of so many bits. */
+const DECIMAL_DIGITS: Readonly<Record<number, number | undefined>> = { 32: 9, 64: 18, 128: 38, 256: 76 };
+
+function readDecimal(details: FlatTable, path: string): ForeignType {
+  const precision = details.int32(0, 0);
+  const scale = details.int32(1, 0);
+  const bits = details.int32(2, 128);
+  const digits = DECIMAL_DIGITS[bits];
+  if (digits === undefined) throw corrupt(`column ${path} has decimals of ${bits} bits`);
+  if (precision < 1 || precision > digits || Math.abs(scale) > digits) {
+    throw corrupt(`column ${path} has decimals of ${precision} digits, ${scale} of them behind the point, in ${bits} bits`);
+  }
+  return { kind: 'decimal', precision, scale, bits: bits === 256 ? 256 : 128 };
 }
 
 function readDictionary(field: FlatTable, path: string): ForeignDictionary | undefined {
@@ -127,11 +165,15 @@ function readType(name: string, details: FlatTable, path: string): ForeignType |
       const precision = details.int16(0, 0);
       return precision >= 0 && precision <= 2 ? { kind: 'float', bits: precision === 2 ? 64 : 32 } : undefined;
     }
+    case 'Decimal':
+      return readDecimal(details, path);
     case 'Utf8':
     case 'LargeUtf8':
+    case 'Utf8View':
       return { kind: 'utf8' };
     case 'Binary':
     case 'LargeBinary':
+    case 'BinaryView':
       return { kind: 'binary' };
     case 'FixedSizeBinary':
       return { kind: 'fixed_binary' };
@@ -148,6 +190,9 @@ function readType(name: string, details: FlatTable, path: string): ForeignType |
     }
     case 'List':
     case 'LargeList':
+    case 'ListView':
+    case 'LargeListView':
+    case 'FixedSizeList':
       return { kind: 'list' };
     case 'Map':
       return { kind: 'map' };
@@ -173,6 +218,7 @@ function checkChildren(type: ForeignType, children: readonly ForeignField[], pat
     case 'bool':
     case 'int':
     case 'float':
+    case 'decimal':
     case 'utf8':
     case 'binary':
     case 'fixed_binary':

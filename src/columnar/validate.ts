@@ -1,34 +1,33 @@
 /**
  * Arrow from outside: IPC streams and Flight messages into record batches that can be trusted, or IngestError `invalid_argument`.
  * Nothing of it goes through the Arrow library's own reader, which takes much of what is broken for good data.
- * Read: metadata V4 and V5, framing with and without continuation marker, dictionaries with replacement and delta, several
- * batches.
- * Refused: big endian, compressed bodies, types without a column type, more rows than a request may have.
+ * Read: metadata V4 and V5, framing with and without continuation marker, dictionaries with replacement and delta, bodies
+ * compressed with LZ4 and Zstandard, several batches.
+ * Refused: big endian, unions, intervals, run-end encoding, more rows or unpacked bytes than a request may have.
  */
 import type { Data, RecordBatch } from 'apache-arrow';
-import { IngestError } from '../core/errors';
-import { LIMITS } from '../core/limits';
-import { concatRows, wholeBatch } from './concat';
 import { FlatTable } from './flatbuffer';
-import { BatchReader, type BatchSource, EMPTY_SOURCE } from './foreign-batch';
+import { BatchReader } from './foreign-batch';
+import { readSource } from './foreign-body';
+import { RequestBudget } from './foreign-budget';
+import { type BatchSource, EMPTY_SOURCE } from './foreign-buffers';
+import { ForeignDictionaries } from './foreign-dictionaries';
 import { corrupt } from './foreign-error';
 import { type ForeignField, readSchema } from './foreign-schema';
-import { columnData, recordBatch } from './record-batch';
+import { recordBatch } from './record-batch';
 
 const MESSAGE = { version: 0, headerType: 1, header: 2, bodyLength: 3 } as const;
 const HEADER = { schema: 1, dictionary: 2, batch: 3 } as const;
 const DICTIONARY = { id: 0, data: 1, isDelta: 2 } as const;
-const BATCH = { length: 0, nodes: 1, buffers: 2, compression: 3 } as const;
+const BATCH = { length: 0 } as const;
 /** MetadataVersion of Schema.fbs. */
 const VERSIONS: readonly number[] = [3, 4];
 
 /** One stream of Arrow messages: knows its schema and its dictionaries. */
 export class ForeignStream {
   private schema: readonly ForeignField[] | undefined;
-  /** Dictionary id -> the field that describes its values. */
-  private readonly described = new Map<number, ForeignField>();
-  private readonly dictionaries = new Map<number, Data>();
-  private rows = 0;
+  private readonly budget = new RequestBudget();
+  private readonly dictionaries = new ForeignDictionaries(this.budget);
 
   /** The columns; undefined before the schema message. */
   get fields(): readonly ForeignField[] | undefined {
@@ -37,25 +36,22 @@ export class ForeignStream {
 
   /** Bytes of the dictionaries that are kept for the batches to come. */
   get dictionaryBytes(): number {
-    let bytes = 0;
-    for (const values of this.dictionaries.values()) bytes += values.byteLength;
-    return bytes;
+    return this.dictionaries.sizeBytes;
   }
 
   /** What the dictionaries hold, buffer by buffer, in the order of their ids. */
   *dictionaryBuffers(): Generator<Uint8Array> {
-    for (const [, values] of [...this.dictionaries].sort(([a], [b]) => a - b)) yield* buffersOf(values);
+    for (const values of this.dictionaries.all()) yield* buffersOf(values);
   }
 
-  /** Counts rows anew: in Flight each batch is a request of its own, the stream may be as long as it likes. */
+  /** Counts rows and unpacked bytes anew: in Flight each batch is a request of its own, the stream may be as long as it likes. */
   beginRequest(): void {
-    this.rows = 0;
+    this.budget.reset();
   }
 
   /**
    * Takes the next message: `header` is the flatbuffer without its length, `body` what follows it. The record batch, if it
-   * was one;
-   * it may view `body`. Throws IngestError.
+   * was one; it may view `body`. Throws IngestError.
    */
   message(header: Uint8Array, body: Uint8Array): RecordBatch | undefined {
     const message = FlatTable.root(header);
@@ -63,10 +59,12 @@ export class ForeignStream {
     const content = message.table(MESSAGE.header);
     const kind = message.uint8(MESSAGE.headerType, 0);
     if (content === undefined) throw corrupt('a message has no content');
+    const bodyBytes = message.int64(MESSAGE.bodyLength);
+    if (bodyBytes !== body.length) throw corrupt(`a message has ${body.length} bytes of body where it says ${bodyBytes}`);
     if (kind === HEADER.schema) {
       if (this.schema !== undefined) throw corrupt('the stream has a second schema');
       this.schema = readSchema(content);
-      for (const field of this.schema) this.describe(field);
+      this.dictionaries.describe(this.schema);
       return undefined;
     }
     if (this.schema === undefined) throw corrupt('the stream does not start with its schema');
@@ -76,38 +74,24 @@ export class ForeignStream {
     return undefined;
   }
 
-  private describe(field: ForeignField): void {
-    for (const child of field.children) this.describe(child);
-    if (field.dictionary === undefined) return;
-    const known = this.described.get(field.dictionary.id);
-    if (known !== undefined && shape(known) !== shape(field)) {
-      throw corrupt(`the dictionary ${field.dictionary.id} is used for values of different types`);
-    }
-    this.described.set(field.dictionary.id, field);
-  }
-
   private dictionary(content: FlatTable, body: Uint8Array): void {
     const id = content.int64(DICTIONARY.id);
-    const field = this.described.get(id);
+    const field = this.dictionaries.fieldOf(id);
     const data = content.table(DICTIONARY.data);
     if (field === undefined || data === undefined) throw corrupt(`the dictionary ${id} belongs to no column`);
-    const reader = this.reader(sourceOf(data, body));
+    const reader = this.reader(readSource(data, body, this.budget));
     const values = reader.plain(field, field.name);
     reader.finish();
-    if (values.length < data.int64(BATCH.length)) throw corrupt(`the dictionary ${id} is too short`);
-    const known = this.dictionaries.get(id);
-    const isDelta = content.uint8(DICTIONARY.isDelta, 0) !== 0 && known !== undefined;
-    this.dictionaries.set(id, isDelta ? joinValues(known, values) : values);
+    if (values.length !== data.int64(BATCH.length)) throw corrupt(`the dictionary ${id} does not have the length it says`);
+    if (content.uint8(DICTIONARY.isDelta, 0) === 0) this.dictionaries.replace(id, values);
+    else this.dictionaries.append(id, values);
   }
 
   private batch(content: FlatTable, body: Uint8Array, fields: readonly ForeignField[]): RecordBatch {
     const length = content.int64(BATCH.length);
     if (length < 0) throw corrupt('a batch has a negative length');
-    this.rows += length;
-    if (this.rows > LIMITS.rowsPerRequestMax) {
-      throw new IngestError('payload_too_large', `a request has at most ${LIMITS.rowsPerRequestMax} rows`);
-    }
-    const reader = this.reader(sourceOf(content, body));
+    this.budget.takeRows(length);
+    const reader = this.reader(readSource(content, body, this.budget));
     const columns = fields.map((field) => ({ name: field.name, data: reader.read(field, field.name, length) }));
     reader.finish();
     for (const { name, data } of columns) {
@@ -117,11 +101,9 @@ export class ForeignStream {
   }
 
   private reader(source: BatchSource): BatchReader {
-    return new BatchReader(source, (id, field) => {
-      const known = this.dictionaries.get(id);
-      if (known !== undefined) return known;
+    return new BatchReader(source, this.budget, (id, field) => {
       // A dictionary may be missing while nobody refers to it.
-      return this.reader(EMPTY_SOURCE).plain(field, field.name);
+      return this.dictionaries.values(id) ?? this.reader(EMPTY_SOURCE).plain(field, field.name);
     });
   }
 }
@@ -136,28 +118,6 @@ function* buffersOf(data: Data): Generator<Uint8Array> {
 function checkVersion(message: FlatTable): void {
   const version = message.int16(MESSAGE.version, 0);
   if (!VERSIONS.includes(version)) throw corrupt(`metadata version V${version + 1} is not supported`);
-}
-
-function sourceOf(batch: FlatTable, body: Uint8Array): BatchSource {
-  if (batch.has(BATCH.compression)) throw corrupt('compressed bodies are not supported, send the stream uncompressed');
-  return { body, nodes: batch.int64Pairs(BATCH.nodes), buffers: batch.int64Pairs(BATCH.buffers) };
-}
-
-/** What the values of a field look like, names aside. */
-const shape = (field: ForeignField): string =>
-  JSON.stringify([
-    field.type,
-    field.isLarge,
-    field.byteWidth,
-    field.ticks === undefined ? 0 : [Number(field.ticks.ns), field.ticks.bits],
-    field.children.map((child) => [child.dictionary?.id ?? -1, shape(child)]),
-  ]);
-
-function joinValues(first: Data, second: Data): Data {
-  const joined = concatRows([first, second].map((data) => wholeBatch(recordBatch([{ name: 'value', data }]))));
-  const data = columnData(joined, 'value');
-  if (data === undefined) throw new Error('joined values are missing');
-  return data;
 }
 
 const CONTINUATION = 0xffffffff;
