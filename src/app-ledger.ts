@@ -33,8 +33,8 @@ function linesOf(accepted: AcceptedCounts | undefined, { tier, totals, backlog }
   const pending = new Map<string, number>(backlog.rowsByTable);
   const done = new Map(Object.entries(totals));
   return [...new Set([...rows.keys(), ...pending.keys(), ...done.keys()])].map((table) => {
-    const { delivered, deadLetters } = done.get(table) ?? { delivered: 0, deadLetters: 0 };
-    return { table, tier, accepted: rows.get(table) ?? 0, delivered, deadLetters, pending: pending.get(table) ?? 0 };
+    const { delivered, deadLetters, diverted = 0 } = done.get(table) ?? { delivered: 0, deadLetters: 0 };
+    return { table, tier, accepted: rows.get(table) ?? 0, delivered, deadLetters, diverted, pending: pending.get(table) ?? 0 };
   });
 }
 

@@ -64,6 +64,10 @@ export class Telemetry {
     'tier',
     'code',
   ]);
+  readonly divertedRows = this.counter('diverted_rows_total', 'Late rows of a demoted day, sent to the other tier', [
+    'table',
+    'tier',
+  ]);
   readonly deadLettersKept = this.gauge('dead_letters', 'Dead letters that are kept', []);
   readonly deadLettersBytes = this.gauge('dead_letters_bytes', 'Bytes of the dead letters that are kept', []);
 

@@ -13,6 +13,8 @@ export interface LedgerLine {
   readonly delivered: number;
   /** Parked by the store or the schema, whether the letters are still kept or were replayed or dropped since. */
   readonly deadLetters: number;
+  /** Sent to the other tier because their day was moved there; that tier has its own exactly-once way for them. */
+  readonly diverted: number;
   readonly pending: number;
 }
 
@@ -22,16 +24,17 @@ export interface LedgerReport {
   readonly lines: readonly LedgerLine[];
 }
 
-/** `accepted = delivered + dead_letters + pending` is checked for every line. */
+/** `accepted = delivered + dead_letters + diverted + pending` is checked for every line. */
 export function ledgerAnswer({ sinceMs, lines }: LedgerReport): JsonAnswer {
-  const tables = lines.map(({ table, tier, accepted, delivered, deadLetters, pending }) => ({
+  const tables = lines.map(({ table, tier, accepted, delivered, deadLetters, diverted, pending }) => ({
     table,
     tier,
     accepted,
     delivered,
     dead_letters: deadLetters,
+    diverted,
     pending,
-    balanced: accepted === delivered + deadLetters + pending,
+    balanced: accepted === delivered + deadLetters + diverted + pending,
   }));
   const since = Object.fromEntries(Object.entries(sinceMs).map(([tier, ms]) => [tier, new Date(ms).toISOString()]));
   return { status: 200, body: { since, tables, balanced: tables.every(({ balanced }) => balanced) } };

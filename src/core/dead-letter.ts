@@ -29,6 +29,18 @@ export interface ParkedRows {
   readonly batch: RecordBatch;
 }
 
+/** Rows of one write that belong to the other tier by now (core/demotion.ts): they are left out of the write and delivered there. */
+export interface DivertedRows {
+  readonly tier: Tier;
+  readonly id: WriteIdentity;
+  /** Positions in the write's batch, before any row was taken out. */
+  readonly rows: readonly number[];
+  readonly to: Tier;
+  readonly schemaVersion: number;
+  /** Just these rows, in the order of `rows`. */
+  readonly batch: RecordBatch;
+}
+
 /** A row that cannot be stored, kept with its reason. */
 export interface DeadLetter {
   /** `<group>-<row>`: stable for as long as the letter is kept, ascending in the order of parking. */
@@ -85,6 +97,10 @@ export interface DeadLetterParking {
   park(rows: ParkedRows): Promise<void>;
   /** Rows of the write's batch that were parked by any earlier attempt, also those whose letters are gone by now. */
   refusedRows(tier: Tier, id: WriteIdentity): Promise<Set<number>>;
+  /** Puts the rows on their way to the other tier and remembers that they are left out of this write: durable together. */
+  divert(rows: DivertedRows): Promise<void>;
+  /** Rows of the write's batch that any earlier attempt diverted. */
+  divertedRows(tier: Tier, id: WriteIdentity): Promise<Set<number>>;
 }
 
 /** What the operator needs. */

@@ -29,6 +29,11 @@ export interface SinkWrite {
    * calls it before the write without these rows can take effect, so that every later attempt leaves out the same rows.
    */
   readonly onRefused: (rows: readonly RefusedRow[]) => Promise<void>;
+  /**
+   * Sends rows of a day that was moved to the other tier there instead; resolves when they are durable on their way and in `refused`.
+   * As with `onRefused`, it is called before the write without these rows can take effect. Absent: there is no other tier.
+   */
+  readonly onDiverted?: (rows: readonly number[]) => Promise<void>;
 }
 
 /** One row that cannot be stored as it is. */

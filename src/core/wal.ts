@@ -76,6 +76,8 @@ export interface DeliveryPlan {
 export interface TableTotals {
   readonly delivered: number;
   readonly deadLetters: number;
+  /** Rows that were sent to the other tier, because their day was moved there. Absent: none. */
+  readonly diverted?: number;
 }
 
 export type DeliveryTotals = Readonly<Record<string, TableTotals>>;

@@ -1,10 +1,12 @@
 /**
- * What the dead-letter log holds. The log is a WAL (durability rule R16); the batches of its entries are of three kinds:
+ * What the dead-letter log holds. The log is a WAL (durability rule R16); the batches of its entries are of four kinds:
  *
  * - `_letters`: rows of one write that were parked together. Bytes: u32 length of the head (little endian), the head as JSON, zeros
  *   to a multiple of 8, then the rows as an Arrow IPC stream. A group is named by the position of the entry that it came with; a
  *   copy, made so that the segment of the first one can be released, carries that name and the rows that are gone.
  * - `_gone`: letters that were dropped or replayed, as JSON.
+ * - `_diverted`: which rows of a write go to another tier, as JSON. They stand in one entry with the rows themselves, and it is kept as
+ *   long as the write may be repeated.
  * - any other name is a table: rows to be delivered again. They stand in one entry with the `_gone` of their letters, so that a
  *   letter is either kept or on its way, never both and never neither.
  *
@@ -18,6 +20,7 @@ import type { WalBatch } from '../core/wal';
 
 const LETTERS = '_letters' as TableName;
 const GONE = '_gone' as TableName;
+const DIVERTED = '_diverted' as TableName;
 const FORMAT = 1;
 const LENGTH_BYTES = 4;
 
@@ -45,8 +48,9 @@ export interface Gone {
 
 export const isLetters = ({ table }: WalBatch): boolean => table === LETTERS;
 export const isGone = ({ table }: WalBatch): boolean => table === GONE;
-/** Rows to be delivered again. */
-export const isReplay = (batch: WalBatch): boolean => !isLetters(batch) && !isGone(batch);
+export const isDiverted = ({ table }: WalBatch): boolean => table === DIVERTED;
+/** Rows to be delivered again, or to another tier. */
+export const isReplay = ({ table }: WalBatch): boolean => !table.startsWith('_');
 
 export function encodeLetters({ head, ipc }: Letters): WalBatch {
   const json = Buffer.from(JSON.stringify({ format: FORMAT, ...head }));
@@ -78,6 +82,24 @@ export function decodeGone(batch: WalBatch): readonly Gone[] {
   const { format, gone } = JSON.parse(Buffer.concat(batch.ipc).toString('utf8')) as { format: number; gone: readonly Gone[] };
   checkFormat(format);
   return gone;
+}
+
+/** Which rows of a write are left out of it because they go to another tier. */
+export interface Diverted {
+  readonly tier: Tier;
+  readonly id: WriteIdentity;
+  readonly rows: readonly number[];
+}
+
+export function encodeDiverted({ tier, id, rows }: Diverted): WalBatch {
+  const json = Buffer.from(JSON.stringify({ format: FORMAT, tier, id, rows }));
+  return { table: DIVERTED, schemaVersion: FORMAT, tiers: [tier], rows: 0, ipc: [json] };
+}
+
+export function decodeDiverted(batch: WalBatch): Diverted {
+  const { format, ...diverted } = JSON.parse(Buffer.concat(batch.ipc).toString('utf8')) as Diverted & { format: number };
+  checkFormat(format);
+  return diverted;
 }
 
 function checkFormat(format: number): void {

@@ -104,7 +104,7 @@ export class Groups {
   }
 }
 
-const writeKey = (tier: Tier, { walId, lsn: at, table, partition }: WriteIdentity): string =>
+export const writeKey = (tier: Tier, { walId, lsn: at, table, partition }: WriteIdentity): string =>
   `${tier}/${walId}/${at}/${table}/${partition}`;
 
 const LETTER_ID = /^(\d{1,15})-(\d{1,9})$/;

@@ -18,6 +18,7 @@ import type {
   DeadLetterSelection,
   DeadLetterStats,
   DeadLetterStore,
+  DivertedRows,
   ParkedRows,
 } from '../core/dead-letter';
 import { type Lsn, lsn, type TableName } from '../core/ids';
@@ -25,7 +26,20 @@ import { SinkError, type WriteIdentity } from '../core/sink';
 import type { TableSchema, Tier } from '../core/table-schema';
 import type { Wal, WalBatch } from '../core/wal';
 import type { Logger } from '../telemetry';
-import { decodeGone, decodeLetters, encodeGone, encodeLetters, type Gone, isGone, isLetters, type Letters } from './format';
+import { Diversions } from './diversions';
+import {
+  decodeDiverted,
+  decodeGone,
+  decodeLetters,
+  encodeDiverted,
+  encodeGone,
+  encodeLetters,
+  type Gone,
+  isDiverted,
+  isGone,
+  isLetters,
+  type Letters,
+} from './format';
 import { type Group, Groups, letterId, parseLetterId } from './groups';
 import { Outcome } from './outcome';
 import { rowJson } from './row-json';
@@ -61,7 +75,11 @@ export class LogDeadLetterStore implements DeadLetterStore {
   /** One step at a time: what a step has read stays true until it has written. */
   private queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(private readonly options: LogDeadLetterStoreOptions) {}
+  private readonly diversions: Diversions;
+
+  private constructor(private readonly options: LogDeadLetterStoreOptions) {
+    this.diversions = new Diversions(options.settled);
+  }
 
   /** Reads the log once. */
   static async open(options: LogDeadLetterStoreOptions): Promise<LogDeadLetterStore> {
@@ -72,6 +90,7 @@ export class LogDeadLetterStore implements DeadLetterStore {
       for (const entry of entries) {
         for (const batch of entry.batches) {
           if (isLetters(batch)) store.index(decodeLetters(batch), entry.lsn);
+          if (isDiverted(batch)) store.diversions.add(decodeDiverted(batch), entry.lsn);
           if (isGone(batch)) for (const gone of decodeGone(batch)) store.groups.remove(gone);
         }
         at = lsn(entry.lsn + 1);
@@ -105,6 +124,22 @@ export class LogDeadLetterStore implements DeadLetterStore {
       }
       return refused;
     });
+  }
+
+  /** Diverted rows are no letters: nobody has to look after them, and they take no room of theirs. */
+  async divert({ tier, id, rows, to, schemaVersion, batch }: DivertedRows): Promise<void> {
+    const moved: WalBatch = { table: id.table, schemaVersion, tiers: [to], rows: rows.length, ipc: [encodeIpc(batch)] };
+    await this.inTurn(async () => {
+      const at = await this.options.log.append([encodeDiverted({ tier, id, rows }), moved]).catch((error: unknown) => {
+        throw new SinkError('retry', `cannot send rows to the ${to} tier`, { cause: error });
+      });
+      this.diversions.add({ tier, id, rows }, at);
+      this.options.onReplayed([moved]);
+    });
+  }
+
+  divertedRows(tier: Tier, id: WriteIdentity): Promise<Set<number>> {
+    return this.inTurn(async () => this.diversions.ofWrite(tier, id));
   }
 
   list({ filter, limit, after }: { filter: DeadLetterFilter; limit: number; after?: string }): Promise<DeadLetterPage> {
@@ -165,8 +200,7 @@ export class LogDeadLetterStore implements DeadLetterStore {
     try {
       const needed = await this.inTurn(async () => {
         await this.compact();
-        const { replayedBelow } = this.options;
-        return Math.min(replayedBelow(), this.groups.oldest()?.at ?? log.stats().durableLsn + 1);
+        return this.neededFrom(log.stats().durableLsn + 1);
       });
       await log.release(lsn(needed));
     } catch (error) {
@@ -276,6 +310,11 @@ export class LogDeadLetterStore implements DeadLetterStore {
     return bytes;
   }
 
+  /** The first entry that holds a letter, a row on its way, or what a repeated write must know; `end` when there is none. */
+  private neededFrom(end: number): number {
+    return Math.min(this.options.replayedBelow(), this.groups.oldest()?.at ?? end, this.diversions.oldest());
+  }
+
   /** Moves old groups to the end of a log that is mostly garbage, so that one old letter does not hold all that came after it. */
   private async compact(): Promise<void> {
     const { log, replayedBelow, garbageBytesMax = GARBAGE_BYTES } = this.options;
@@ -287,7 +326,7 @@ export class LogDeadLetterStore implements DeadLetterStore {
       const copy: Letters = { head: { ...head, copyOf: group.id, gone: [...group.gone] }, ipc };
       const at = await log.append([encodeLetters(copy)]);
       this.groups.move(group, at);
-      await log.release(lsn(Math.min(replayedBelow(), this.groups.oldest()!.at)));
+      await log.release(lsn(this.neededFrom(this.groups.oldest()!.at)));
       budget -= group.sizeBytes;
     }
   }

@@ -16,6 +16,7 @@ import type { TableSchema, Tier } from '../core/table-schema';
 import type { DeliveryPlan, DeliveryState, DeliveryStateStore, DeliveryTotals, PlanPart, Wal, WalEntry } from '../core/wal';
 import type { Logger, Telemetry } from '../telemetry';
 import { Backlog } from './backlog';
+import { diversions, type LeftOut, leftOutOf, withPart } from './left-out';
 import { batchOf, entriesWithin, matchesPlan, type PartRows, partsOf, planFor } from './plan';
 import { parkedRows, type RowSource, separateUnfit } from './refused-rows';
 
@@ -245,11 +246,9 @@ export class Delivery {
   ): Promise<void> {
     const open = plan.parts.map((part, i) => ({ part, rows: parts[i] })).filter(({ part }) => !part.done);
     const totals = new Map(Object.entries(this.totals));
-    const count = ({ table, rows }: PlanPart, refused: number): void => {
-      const { delivered, deadLetters } = totals.get(table) ?? { delivered: 0, deadLetters: 0 };
-      totals.set(table, { delivered: delivered + rows - refused, deadLetters: deadLetters + refused });
-    };
-    for (const part of plan.parts) if (part.done) count(part, (await this.refusedRows(this.identity(plan, part))).size);
+    const count = (part: PlanPart, left: LeftOut): void =>
+      void totals.set(part.table, withPart(totals.get(part.table), part, left));
+    for (const part of plan.parts) if (part.done) count(part, await this.leftOut(this.identity(plan, part)));
     const worker = async (): Promise<void> => {
       for (let next = open.shift(); next !== undefined; next = open.shift())
         count(next.part, await this.deliverPart(plan, next.part, next.rows, repeated));
@@ -263,17 +262,21 @@ export class Delivery {
     return { walId: this.options.wal.walId, lsn: fromLsn, lastLsn: toLsn, table, partition };
   }
 
-  /** Gives the number of rows that became dead letters. */
-  private async deliverPart(plan: DeliveryPlan, part: PlanPart, rows: PartRows, repeated: boolean): Promise<number> {
+  /** Gives the rows that became dead letters or went to the other tier. */
+  private async deliverPart(plan: DeliveryPlan, part: PlanPart, rows: PartRows, repeated: boolean): Promise<LeftOut> {
     const { sink, telemetry } = this.options;
     const { tier } = sink;
     const id = this.identity(plan, part);
-    const refused = repeated ? await this.refusedRows(id) : new Set<number>();
+    const left: LeftOut = repeated ? await this.leftOut(id) : { refused: new Set(), diverted: new Set() };
+    const refused = new Set([...left.refused, ...left.diverted]);
     const park = async (source: RowSource, found: readonly RefusedRow[]): Promise<void> => {
       for (let at = 0; at < found.length; at += PARKED_AT_ONCE) {
         const slice = found.slice(at, at + PARKED_AT_ONCE);
         await this.options.deadLetters.park(parkedRows(tier, id, rows, source, slice));
-        for (const { row } of slice) refused.add(row);
+        for (const { row } of slice) {
+          refused.add(row);
+          left.refused.add(row);
+        }
         this.countRefused(part.table, slice);
       }
     };
@@ -288,13 +291,21 @@ export class Delivery {
     }
     const batch = batchOf(separated.part);
     const onRefused = (found: readonly RefusedRow[]): Promise<void> => park({ batch, start: 0 }, found);
+    const onDiverted = async (found: readonly number[]): Promise<void> => {
+      for (const piece of diversions(tier, { id, batch }, this.schema(part.table), found)) {
+        await this.options.deadLetters.divert(piece);
+        for (const row of piece.rows) left.diverted.add(row);
+        for (const row of piece.rows) refused.add(row);
+        telemetry.divertedRows.inc({ table: part.table, tier: piece.to }, piece.rows.length);
+      }
+    };
     let mayHaveRun = repeated;
     await this.untilDone(`write ${part.table}`, async () => {
       const stop = telemetry.deliverySeconds.startTimer({ tier });
       try {
         const schema = this.schema(part.table);
         await sink.ensureTable(schema);
-        const attempt = { id, schema, batch, mayHaveRun, refused, onRefused };
+        const attempt = { id, schema, batch, mayHaveRun, refused, onRefused, onDiverted };
         mayHaveRun = true;
         await sink.write(attempt);
       } finally {
@@ -303,17 +314,17 @@ export class Delivery {
     });
     part.done = true;
     telemetry.deliveredRows.inc({ table: part.table, tier }, part.rows - refused.size);
-    return refused.size;
+    return left;
   }
 
-  /** What an earlier process parked of this write. */
-  private async refusedRows(id: WriteIdentity): Promise<Set<number>> {
+  /** What an earlier process parked or diverted of this write. */
+  private async leftOut(id: WriteIdentity): Promise<LeftOut> {
     const { deadLetters, sink } = this.options;
-    let refused = new Set<number>();
+    let left: LeftOut = { refused: new Set(), diverted: new Set() };
     await this.untilDone('read dead letters', async () => {
-      refused = await deadLetters.refusedRows(sink.tier, id);
+      left = await leftOutOf(deadLetters, sink.tier, id);
     });
-    return refused;
+    return left;
   }
 
   private countRefused(table: TableName, found: readonly RefusedRow[]): void {

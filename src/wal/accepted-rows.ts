@@ -135,9 +135,9 @@ export class AcceptedRows implements AcceptedCounts {
         continue;
       }
       if (checkpoint !== undefined) logger.warn({ tier }, 'the count of accepted rows begins anew');
-      const vouched = Object.entries(checkpoint?.totals ?? {}).map(([table, { delivered, deadLetters }]): [string, number] => [
+      const vouched = Object.entries(checkpoint?.totals ?? {}).map(([table, each]): [string, number] => [
         table,
-        delivered + deadLetters,
+        each.delivered + each.deadLetters + (each.diverted ?? 0),
       ]);
       this.tiers.set(tier, { sinceMs: clock(), rows: new Map(vouched) });
       from.set(tier, checkpoint?.nextLsn ?? firstLsn);

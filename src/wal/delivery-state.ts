@@ -51,7 +51,9 @@ const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (val
 
 const isTotals = (value: unknown): value is DeliveryTotals =>
   isObject(value) &&
-  Object.values(value).every((table) => isObject(table) && isCount(table.delivered) && isCount(table.deadLetters));
+  Object.values(value).every(
+    (table) => isObject(table) && isCount(table.delivered) && isCount(table.deadLetters) && isCount(table.diverted ?? 0),
+  );
 
 /** Reads the text of a checkpoint. Throws WalCorruptError or WalVersionError, both with the name of the file. */
 function decodeState(text: string, tier: Tier, file: string): StoredState {

@@ -58,6 +58,7 @@ const line = (table: string, tier: string, accepted: number, dead: number, pendi
   accepted,
   delivered: accepted - dead - pending,
   dead_letters: dead,
+  diverted: 0,
   pending,
   balanced: true,
 });

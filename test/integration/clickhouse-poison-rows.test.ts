@@ -124,6 +124,8 @@ it('leaves out the same rows after the process ended between parking and the ins
   const rig = await startRig({
     wrap: (parking) => ({
       refusedRows: (tier, id) => parking.refusedRows(tier, id),
+      divertedRows: (tier, id) => parking.divertedRows(tier, id),
+      divert: (rows) => parking.divert(rows),
       park: async (rows) => {
         await parking.park(rows);
         if (!endAfterPark) return;

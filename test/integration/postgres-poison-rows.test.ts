@@ -244,6 +244,8 @@ describe('delivery of rows that PostgreSQL refuses', () => {
       makeSink: () => newSink(),
       wrap: (parking) => ({
         refusedRows: (tier, id) => parking.refusedRows(tier, id),
+        divertedRows: (tier, id) => parking.divertedRows(tier, id),
+        divert: (rows) => parking.divert(rows),
         park: async (rows) => {
           await parking.park(rows);
           if (!stopAfterPark) return;

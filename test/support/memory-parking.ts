@@ -1,4 +1,4 @@
-import type { DeadLetterParking, ParkedRows } from '../../src/core/dead-letter';
+import type { DeadLetterParking, DivertedRows, ParkedRows } from '../../src/core/dead-letter';
 import { SinkError, type WriteIdentity } from '../../src/core/sink';
 import type { Tier } from '../../src/core/table-schema';
 
@@ -15,5 +15,16 @@ export class MemoryParking implements DeadLetterParking {
   async refusedRows(tier: Tier, id: WriteIdentity): Promise<Set<number>> {
     const same = this.parked.filter((each) => each.tier === tier && JSON.stringify(each.id) === JSON.stringify(id));
     return new Set(same.flatMap(({ rows }) => rows.map(({ row }) => row)));
+  }
+
+  readonly diverted: DivertedRows[] = [];
+
+  async divert(rows: DivertedRows): Promise<void> {
+    this.diverted.push(rows);
+  }
+
+  async divertedRows(tier: Tier, id: WriteIdentity): Promise<Set<number>> {
+    const same = this.diverted.filter((each) => each.tier === tier && JSON.stringify(each.id) === JSON.stringify(id));
+    return new Set(same.flatMap(({ rows }) => rows));
   }
 }

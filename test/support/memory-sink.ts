@@ -23,6 +23,8 @@ export class MemorySink implements Sink {
     readonly partitioning: 'none' | 'day',
     private readonly nextFault: () => Fault | undefined = () => undefined,
     public refuses: Refuses = () => false,
+    /** Ids that belong to a day which was moved to the other tier. */
+    public moved: Refuses = () => false,
   ) {}
 
   async start(): Promise<void> {
@@ -45,6 +47,8 @@ export class MemorySink implements Sink {
         : [],
     );
     if (found.length > 0) await write.onRefused(found);
+    const late = all.flatMap((id, row) => (this.moved(id) && !write.refused.has(row) && !this.inserts.has(key) ? [row] : []));
+    if (late.length > 0) await write.onDiverted?.(late);
     const ids = all.filter((_, row) => !write.refused.has(row));
     const fault = this.nextFault();
     const earlier = this.inserts.get(key);

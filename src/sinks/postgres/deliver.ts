@@ -11,9 +11,11 @@ import * as copyStreams from 'pg-copy-streams';
 import { SinkError, type SinkWrite, UnfitBatchError } from '../../core/sink';
 import { acceptedRows, isolate, type Refusal } from '../isolate';
 import { quoteIdentifier } from './ddl';
+import { closedRanges, rowsWithin } from './demotion-rows';
 import { CopyEncoder } from './encode-copy';
 import { fingerprintOf } from './ensure-table';
 import { SchemaMovedError } from './errors';
+import { dayRange, daysOf } from './partitions';
 import { columnOfConstraint, indexedColumns, longestColumn, type PostgresRefusal, refusalOf } from './refusal';
 
 const PROGRAM_LIMIT_EXCEEDED = '54000';
@@ -43,7 +45,7 @@ export async function deliver(
 ): Promise<number> {
   const { walId, lsn, lastLsn, table } = write.id;
   const key = [walId, lsn, table];
-  const rows = acceptedRows(write.batch.numRows, write.refused);
+  let rows = acceptedRows(write.batch.numRows, write.refused);
   await client.query(BEGIN);
   // Waits for another transaction with the same identity to end: a connection we have lost may still hold one.
   const claim = await client.query(CLAIM, [walId, lsn, lastLsn, table, rows.length]);
@@ -58,11 +60,30 @@ export async function deliver(
     await client.query('ROLLBACK');
     throw new SchemaMovedError(table);
   }
+  const claimed = rows.length;
+  if (await divertLate(client, write, rows)) rows = acceptedRows(write.batch.numRows, write.refused);
   const copied = await copyRows(client, write, rows, isolating);
-  if (copied.rows < rows.length) await client.query(CORRECT_CLAIM, [...key, copied.rows]);
+  if (copied.rows < claimed) await client.query(CORRECT_CLAIM, [...key, copied.rows]);
   const { command } = await client.query('COMMIT');
   if (command !== 'COMMIT') throw new SinkError('retry', `postgresql answered ${command} to COMMIT`);
   return copied.sanitizedValues;
+}
+
+/**
+ * Sends rows of closed ranges to the cold tier; were there any? Asked under the lock of the table, which who closes a range waits for,
+ * in a statement of its own, whose snapshot is younger than that lock.
+ */
+async function divertLate(client: PoolClient, write: SinkWrite, rows: Int32Array): Promise<boolean> {
+  const { batch, schema, id } = write;
+  const days = [...daysOf(batch, schema.timeColumn)];
+  if (days.length === 0) return false;
+  const { fromMs } = dayRange(Math.min(...days));
+  const { toMs } = dayRange(Math.max(...days));
+  const late = rowsWithin(batch, schema.timeColumn, await closedRanges(client, id.table, fromMs, toMs), rows);
+  if (late.length === 0) return false;
+  if (write.onDiverted === undefined) throw new SinkError('retry', `rows of ${id.table} belong to a day that was demoted`);
+  await write.onDiverted(late);
+  return true;
 }
 
 /** The same first entry with another last one is another batch under a used identity: its rows would be taken for delivered. */

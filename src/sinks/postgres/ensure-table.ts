@@ -6,6 +6,7 @@ import { mergeSchemas, type StoredSchema, schemaOfRow } from '../../core/merge-s
 import { SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
 import { addColumns, CREATE_BATCHES, createHypertable, createIndexes, createTable, quoteIdentifier, typeConflicts } from './ddl';
+import { CREATE_DEMOTIONS, closedRanges } from './demotion-rows';
 import { createEventsView, EVENTS_TABLES, EVENTS_VIEW } from './events-view';
 import {
   createDefaultPartition,
@@ -38,7 +39,7 @@ export interface TableState {
   readonly leftBehind: readonly Widening[];
   /** `partitioned`: native partitions; `hypertable`: TimescaleDB makes chunks; `plain`: made by somebody else, left as it is. */
   readonly kind: 'partitioned' | 'hypertable' | 'plain';
-  /** Ranges of time that have a partition; empty for other kinds. */
+  /** Ranges of time that have a partition, or need none because they were demoted; empty for other kinds. */
   readonly ranges: readonly Range[];
 }
 
@@ -62,7 +63,7 @@ export async function lockDdl(client: PoolClient): Promise<void> {
 export async function createBase(client: PoolClient): Promise<Store> {
   await lockDdl(client);
   const timescale = await enableTimescale(client);
-  for (const statement of [CREATE_BATCHES, ...CREATE_REGISTRY]) await client.query(statement);
+  for (const statement of [CREATE_BATCHES, ...CREATE_DEMOTIONS, ...CREATE_REGISTRY]) await client.query(statement);
   if (!timescale) for (const statement of CREATE_TIME_BUCKET) await client.query(statement);
   return { timescale };
 }
@@ -144,23 +145,24 @@ export async function fingerprintOf(client: PoolClient, schema: TableSchema): Pr
   return rows[0]?.fingerprint ?? '';
 }
 
-/** Makes the partitions that are missing of these days and gives all that there are. In a transaction that holds the DDL lock. */
+/** Makes the partitions that are missing of these days and gives all that need none. In a transaction that holds the DDL lock. */
 export async function addPartitions(client: PoolClient, schema: TableSchema, days: readonly number[]): Promise<readonly Range[]> {
   let found = await partitionsOf(client, schema);
   if (found.defaultName === undefined) {
     await client.query(createDefaultPartition(schema));
     found = await partitionsOf(client, schema);
   }
-  const missing = days.filter((day) => !isCovered(day, found.ranges));
+  const closed = await closedRanges(client, schema.table);
+  const missing = days.filter((day) => !isCovered(day, found.ranges) && !isCovered(day, closed));
   const { defaultName } = found;
-  if (missing.length === 0 || defaultName === undefined) return found.ranges;
+  if (missing.length === 0 || defaultName === undefined) return [...found.ranges, ...closed];
   // Rows that another write puts there between our moving rows and attaching the partition would make the attachment fail.
   await client.query(`LOCK TABLE ONLY ${quoteIdentifier(schema.table)} IN SHARE UPDATE EXCLUSIVE MODE`);
   await client.query(`LOCK TABLE ${quoteIdentifier(defaultName)} IN ACCESS EXCLUSIVE MODE`);
   for (const day of missing) {
     for (const statement of createPartition(schema, day, defaultName)) await client.query(statement);
   }
-  return (await partitionsOf(client, schema)).ranges;
+  return [...(await partitionsOf(client, schema)).ranges, ...closed];
 }
 
 async function partitionsOf(client: PoolClient, schema: TableSchema): Promise<Partitions> {

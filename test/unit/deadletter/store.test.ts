@@ -181,6 +181,37 @@ test('rows of a write are refused for as long as the write may be repeated, and 
   expect(await subject.store.drop({ filter: {} })).toMatchObject({ done: 2, keptCount: 0 });
 });
 
+test('diverted rows are on their way at once, are no letters, and stay left out for as long as their write may be repeated', async () => {
+  subject.settledBelow = 5;
+  const { id, batch } = parked(5, [8, 9]);
+  await subject.store.divert({ tier: 'hot', id, rows: [3, 4], to: 'cold', schemaVersion: 3, batch });
+  expect(subject.replayed).toBe(2);
+  expect(subject.store.stats()).toMatchObject({ letters: 0, sizeBytes: 0 });
+  // Letters that come and go let the log give back its segments, but not this one.
+  for (let round = 0; round < 6; round++) {
+    await subject.store.park(
+      parked(
+        1,
+        Array.from({ length: 60 }, (_, i) => i),
+        { code: 'x'.repeat(40) },
+      ),
+    );
+    await subject.store.drop({ filter: { code: 'x'.repeat(40) } });
+  }
+  expect(subject.log.stats().firstLsn).toBe(1);
+  await subject.reopen();
+  expect(await subject.store.divertedRows('hot', id)).toEqual(new Set([3, 4]));
+  expect(await subject.store.refusedRows('hot', id)).toEqual(new Set());
+  expect(await subject.store.divertedRows('cold', id)).toEqual(new Set());
+  const [entry] = await new ReplayLog(subject.log).read(lsn(1), 1);
+  expect(entry?.batches.map(({ table, tiers, rows, schemaVersion }) => [table, tiers, rows, schemaVersion])).toEqual([
+    ['things', ['cold'], 2, 3],
+  ]);
+  subject.settledBelow = 6;
+  await subject.store.release();
+  expect(subject.log.stats().firstLsn).toBeGreaterThan(1);
+});
+
 test('a replay is one step with the end of its letters: it happens once, also across restarts', async () => {
   subject.replaysDeliveredBelow = 1;
   await subject.store.park(parked(1, [1, 2, 3]));

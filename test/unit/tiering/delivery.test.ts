@@ -268,6 +268,35 @@ test('after a stop between parking and the insert the same rows are left out, al
   await wal.close();
 });
 
+test('rows of a day that was moved go to the other tier once, whatever happens between that and the write', async () => {
+  const wal = await openWal();
+  const parking = new MemoryParking();
+  const stuck = new MemorySink(
+    'hot',
+    'none',
+    () => ({ effect: false, failure: 'retry' }),
+    () => false,
+    refusesSevens,
+  );
+  const first = deliver(wal, stuck, { deadLetters: parking });
+  await first.start();
+  await append(wal, first, batchOf(range(0, 10)));
+  while (stuck.writes.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await first.stop(1);
+  // The day has come back: what was sent away stays away.
+  const sink = new MemorySink('hot', 'none');
+  const second = deliver(wal, sink, { deadLetters: parking });
+  await second.start();
+  await second.delivered(wal.stats().durableLsn, AbortSignal.timeout(20_000));
+  expect(sink.ids).toEqual([1, 2, 3, 4, 5, 6, 8, 9]);
+  expect(parking.diverted.map(({ to, rows, batch }) => [to, rows, [...batch.getChild('id')!]])).toEqual([
+    ['cold', [0, 7], [0, 7]],
+  ]);
+  expect(second.totals).toEqual({ things: { delivered: 8, deadLetters: 0, diverted: 2 } });
+  await second.stop(1_000);
+  await wal.close();
+});
+
 test('a batch of another type than its table is parked whole and does not touch the batches it is delivered with', async () => {
   const wal = await openWal();
   const parking = new MemoryParking();
