@@ -54,6 +54,9 @@ unit: node_modules/.ready $(NODE_READY) ## Run the unit tests only
 interop: dist/.built $(NODE_READY) ## Run the Go Collector, telemetrygen, the Python SDK, pyarrow and ADBC against the server (needs go, python3)
 	@$(JEST) --config jest.interop.config.js
 
+soak: dist/.built $(NODE_READY) ## Faults for MINUTES=10 under load, 100,000 schedules, power loss (SEED=n repeats, PARTS=kills,schedules,points,power)
+	@$(NODE_RUN) -r ./test/support/run-typescript.cjs test/soak/main.ts --minutes '$(MINUTES)' --seed '$(SEED)' --rate '$(RATE)' --parts '$(PARTS)'
+
 deploy: node_modules/.ready $(NODE_READY) ## Check the images, compose, the Helm chart (with real helm) and the examples
 	@$(JEST) test/deploy
 
@@ -73,4 +76,4 @@ check: node_modules/.ready ## Format, lint, types, layering, dead code, interfac
 clean: ## Remove build output (keeps ./data)
 	rm -rf dist coverage node_modules/.ready
 
-.PHONY: help install build run test unit interop deploy format check clean
+.PHONY: help install build run test unit interop soak deploy format check clean

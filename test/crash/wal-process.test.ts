@@ -2,16 +2,15 @@
  * The file WAL on the real file system: a process that is killed with SIGKILL while it appends, a second process on the same
  * directory, a device that is really full.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { lsn } from '../../src/core/ids';
 import { WalLockedError } from '../../src/wal/errors';
 import { FileStorage } from '../../src/wal/file-storage';
-import type { FileWal } from '../../src/wal/file-wal';
 import { fingerprint, openWal, readAll, walBatch } from '../support/wal-fixtures';
+import { AckedEntries, openShared, problemsOf, WalProcess } from '../support/wal-process';
 
 const KILLS = 20;
 
@@ -23,85 +22,29 @@ beforeEach(async () => {
 
 afterEach(() => fs.rm(directory, { recursive: true }));
 
-interface Child {
-  readonly process: ChildProcess;
-  /** Complete lines so far. */
-  lines(): string[];
-  /** Resolves when there are so many lines; rejects when the process ends first. */
-  until(count: number): Promise<void>;
-}
-
-function startChild(firstSeed: number): Child {
-  const hook = require.resolve('../support/run-typescript.cjs');
-  const script = require.resolve('../support/wal-child.ts');
-  const child = spawn(process.execPath, ['-r', hook, script, path.join(directory, 'wal'), String(firstSeed), '4'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let output = '';
-  let lineCount = 0;
-  let onLine: (() => void) | undefined;
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    output += text;
-    lineCount += text.split('\n').length - 1;
-    onLine?.();
-  });
-  return {
-    process: child,
-    lines: () => output.split('\n').slice(0, -1),
-    until: (count) =>
-      new Promise((resolve, reject) => {
-        onLine = () => (lineCount >= count ? resolve() : undefined);
-        child.once('exit', (code) => reject(new Error(`the child ended early with ${code}`)));
-        onLine();
-      }),
-  };
-}
-
-const openShared = (): Promise<FileWal> => openWal(new FileStorage(), path.join(directory, 'wal'), { segmentBytes: 64 * 1024 });
-
-async function kill(child: Child): Promise<void> {
-  const ended = once(child.process.stdout ?? child.process, 'close');
-  child.process.kill('SIGKILL');
-  await ended;
-}
-
 test(`${KILLS} times kill -9 during appends: every acknowledged entry is there once, in order, byte for byte`, async () => {
-  const acked = new Map<number, string>();
-  let seed = 1;
+  const target = path.join(directory, 'wal');
+  const acked = new AckedEntries();
   for (let round = 0; round < KILLS; round++) {
-    const child = startChild(seed);
+    const child = WalProcess.start(target, acked.seed);
     await child.until(2 + ((round * 37) % 120));
-    await kill(child);
-    for (const line of child.lines().slice(1)) {
-      const [at, mine, sizeBytes] = line.split(' ').map(Number);
-      expect(acked.has(at)).toBe(false);
-      acked.set(at, fingerprint([walBatch(mine, sizeBytes)]));
-      seed = Math.max(seed, mine + 100);
-    }
+    await child.kill();
+    acked.add(child);
   }
-  const wal = await openShared();
-  const { firstLsn, durableLsn } = wal.stats();
-  const entries = await readAll(wal, firstLsn, 1 << 20);
-  expect(entries.map((entry) => Number(entry.lsn))).toEqual(entries.map((_, index) => firstLsn + index));
-  expect(durableLsn).toBeGreaterThanOrEqual(Math.max(...acked.keys()));
-  expect(acked.size).toBeGreaterThan(KILLS);
-  // Of what was acknowledged, everything that was not released; an entry that was never acknowledged may be there too.
-  const kept = [...acked.keys()].filter((at) => at >= firstLsn);
-  const found = new Map(entries.map((entry) => [Number(entry.lsn), fingerprint(entry.batches)]));
-  expect(kept.filter((at) => found.get(at) !== acked.get(at))).toEqual([]);
-  expect(kept.length).toBeGreaterThan(100);
-  await wal.close();
+  expect(await problemsOf(target, acked)).toEqual([]);
+  expect(acked.prints.size).toBeGreaterThan(KILLS * 20);
 }, 120_000);
 
 test('a second process on the directory is refused, the first goes on, and kill -9 gives the lock back', async () => {
-  const child = startChild(1);
+  const target = path.join(directory, 'wal');
+  const child = WalProcess.start(target, 1);
   await child.until(2);
-  const failure = await openShared().catch((error: unknown) => error);
+  const failure = await openShared(target).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(WalLockedError);
   expect(String(failure)).toMatch(/in use by another process/);
   await child.until(child.lines().length + 5);
-  await kill(child);
-  const wal = await openShared();
+  await child.kill();
+  const wal = await openShared(target);
   expect(wal.stats().durableLsn).toBeGreaterThan(0);
   await wal.close();
 });
