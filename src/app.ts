@@ -10,6 +10,7 @@ import { AdminServer } from './admin/server';
 import { type AdapterParts, ingestAdapters } from './app-adapters';
 import { type CommonDeliveryOptions, DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES, DeadLetters } from './app-dead-letters';
 import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
+import { startRollups } from './app-rollups';
 import { startSchemas } from './app-schemas';
 import type { Config } from './config';
 import { type Lsn, lsn } from './core/ids';
@@ -17,7 +18,7 @@ import { LIMITS } from './core/limits';
 import type { RowEraser } from './core/row-eraser';
 import type { SharedRegistry, StoreTables } from './core/schema-registry';
 import type { Sink } from './core/sink';
-import type { Tier } from './core/table-schema';
+import type { TableSchema, Tier } from './core/table-schema';
 import { EmbeddedClickHouse } from './embedded/clickhouse/launcher';
 import { EmbeddedPostgres } from './embedded/postgres';
 import { IdempotencyKeys } from './ingest/idempotency';
@@ -53,9 +54,18 @@ interface Stores {
   readonly erasers: readonly RowEraser[];
   readonly tables: readonly StoreTables[];
   readonly shared: SharedRegistry | undefined;
+  /** Of the cold store. */
+  readonly coldUrl: string | undefined;
 }
 
-const NO_STORES: Stores = { sinks: [], sql: { hot: undefined, cold: undefined }, erasers: [], tables: [], shared: undefined };
+const NO_STORES: Stores = {
+  sinks: [],
+  sql: { hot: undefined, cold: undefined },
+  erasers: [],
+  tables: [],
+  shared: undefined,
+  coldUrl: undefined,
+};
 
 /** Longest wait for the stores before the server takes rows without them. */
 const STORES_WAIT_MS = 10_000;
@@ -128,6 +138,7 @@ export class App {
     await this.waitForStores();
     const schemas = startSchemas({ ...stores, registry, router, logger: this.logger });
     this.stops.add('schemas', () => schemas.stop());
+    this.startRollups(registry, stores);
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
     const { sql, erasers } = stores;
     const { grpc, http } = await this.listenIngest(ingest, { ingest, registry, wal, sql, erasers, schemas });
@@ -183,7 +194,16 @@ export class App {
       await Promise.all([sql.hot.close(), sql.cold.close(), hot.stop(), cold.stop()]);
     });
     const erasers = [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse)];
-    return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot };
+    return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot, coldUrl: clickhouse };
+  }
+
+  private startRollups(registry: FileRegistry, { coldUrl: url }: Stores): void {
+    if (url === undefined) return;
+    const { config, telemetry, logger } = this;
+    const busyDays = (): Promise<ReadonlySet<string>> => Promise.resolve(new Set());
+    const tables = (): readonly TableSchema[] => registry.list();
+    const rollups = startRollups({ config: config.rollups, url, tables, busyDays, telemetry, logger });
+    this.stops.add('roll-ups', () => rollups.stop());
   }
 
   private async postgresUrl(): Promise<string> {

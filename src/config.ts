@@ -6,11 +6,13 @@ import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { SIGNALS } from './core/builtin-tables';
+import { durationMs } from './core/duration';
 import { LIMITS } from './core/limits';
 import { SEVERITY_NUMBERS, type SeverityName } from './core/routing';
 import type { Tier } from './core/table-schema';
 
 const MIB = 1024 * 1024;
+const DAY_MS = 86_400_000;
 
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback);
 const count = (fallback: number, max = Number.MAX_SAFE_INTEGER) => z.coerce.number().int().min(1).max(max).default(fallback);
@@ -41,9 +43,9 @@ const ROUTING_RULE = z.strictObject({
   tiers: TIERS,
 });
 
-/** A list in the file; YAML or JSON text in the environment. */
-const rules = z
-  .preprocess((value, context) => {
+/** A list or a mapping in the file; YAML or JSON text in the environment. */
+const structured = <T extends z.ZodType>(type: T) =>
+  z.preprocess((value, context) => {
     if (typeof value !== 'string') return value;
     try {
       return parseYaml(value) as unknown;
@@ -51,8 +53,16 @@ const rules = z
       context.addIssue({ code: 'custom', message: `is not YAML: ${(error as Error).message}` });
       return z.NEVER;
     }
-  }, z.array(ROUTING_RULE).max(LIMITS.routingRulesMax))
-  .default([]);
+  }, type);
+
+const rules = structured(z.array(ROUTING_RULE).max(LIMITS.routingRulesMax)).default([]);
+
+const isPeriod = (text: string): boolean => {
+  const ms = durationMs(text) ?? 0;
+  return ms >= 1_000 && DAY_MS % ms === 0;
+};
+/** A length of time that divides a day. */
+const PERIOD = z.string().refine(isPeriod, 'must be a time that divides a day, such as 1m or 1h');
 
 const SCHEMA = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').describe('Address to listen on'),
@@ -98,6 +108,18 @@ const SCHEMA = z.strictObject({
       traces: tiers('hot').describe('Tiers of traces_spans'),
       logs: tiers('cold').describe('Tiers of logs_events'),
       rules: rules.describe('Rules by signal, tables, severity and labels that come before these; see docs/routing.md'),
+    })
+    .prefault({}),
+  rollups: z
+    .strictObject({
+      tables: structured(z.record(z.string(), z.array(PERIOD)))
+        .default({ metrics_events: ['1m', '1h'], traces_spans: ['1m', '1h'], logs_events: ['1m', '1h'] })
+        .describe('Periods by table: views such as metrics_events_1m in ClickHouse; see docs/rollups.md'),
+      keep_days: structured(z.record(PERIOD, count(1, 36_500)))
+        .default({})
+        .describe('Days that sums are kept, by period; for ever without'),
+      close_after_ms: count(3_600_000).describe('A UTC day is summed up this long after its end; late rows build it anew'),
+      interval_ms: count(60_000, DAY_MS).describe('Time between looks for days to sum up'),
     })
     .prefault({}),
   query: z

@@ -49,6 +49,10 @@ export class Telemetry {
   readonly deliveredRows = this.counter('delivered_rows_total', 'Rows delivered to a sink', ['table', 'tier']);
   readonly deliveredBytes = this.counter('delivered_bytes_total', 'Arrow bytes delivered to a sink', ['table', 'tier']);
   readonly deliverySeconds = this.histogram('delivery_write_duration_seconds', 'One insert into a sink', ['tier']);
+  readonly rollupSeconds = this.histogram('rollup_build_duration_seconds', 'One day of a roll-up, built from its rows', [
+    'table',
+    'period',
+  ]);
   readonly deliveryFailures = this.counter('delivery_failures_total', 'Failed attempts of inserts, by what they mean', [
     'tier',
     'failure',

@@ -132,6 +132,12 @@ describe('the configuration of a pod', () => {
         logs: ['hot'],
         rules: [{ signal: 'logs', severity: 'warn', labels: { env: ['prod', 'x*'] }, tables: ['a'], tiers: ['hot'] }],
       },
+      rollups: {
+        tables: { orders: ['1d'] },
+        keep_days: { '1d': 400 },
+        close_after_ms: 1,
+        interval_ms: 86_400_000,
+      },
       query: { rows_max: 1_000_000, timeout_ms: 600_000 },
     };
     expect(Object.keys(config).sort()).toEqual(Object.keys(schema.properties!).sort());

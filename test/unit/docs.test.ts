@@ -8,7 +8,8 @@ const read = (name: string): string => readFileSync(join(ROOT, name), 'utf8');
 /** The table of settings as the README must hold it. */
 function configTable(): string {
   const rows = configKeys().map(({ path, environment, description, fallback }) => {
-    const text = (fallback as string | number | string[] | undefined)?.toString() ?? '';
+    const isObject = typeof fallback === 'object' && !Array.isArray(fallback);
+    const text = isObject ? JSON.stringify(fallback) : ((fallback as string | number | string[] | undefined)?.toString() ?? '');
     const value = text === '' ? '' : `\`${text}\``;
     return `| \`${path.join('.')}\` | \`${environment}\` | ${value} | ${description} |`;
   });

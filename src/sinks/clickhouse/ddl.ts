@@ -74,7 +74,7 @@ const BATCH_COLUMNS = [BATCH_HI, BATCH_LO].map((name) => `${identifier(name)} UI
 const BATCH_INDEX = `idx_batch (${identifier(BATCH_HI)}, ${identifier(BATCH_LO)}) TYPE minmax GRANULARITY 1`;
 const TRACE_INDEX = 'idx_trace_id `trace_id` TYPE bloom_filter(0.001) GRANULARITY 1';
 
-const onCluster = (options: DdlOptions): string =>
+export const onCluster = (options: DdlOptions): string =>
   options.cluster === undefined ? '' : ` ON CLUSTER ${identifier(options.cluster)}`;
 
 const hasString = (schema: TableSchema, name: string): boolean =>

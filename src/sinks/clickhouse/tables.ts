@@ -8,7 +8,6 @@ import type { Connection } from './connection';
 import { alterTable, createTable, createView, type DdlOptions, describeTable, objection, type StoredTable } from './ddl';
 import { StoreError } from './errors';
 import { qualified } from './sql';
-import type { View } from './view-parts';
 import { viewsOf } from './views';
 
 interface Ensured {
@@ -51,7 +50,8 @@ export class Tables {
   private async create(schema: TableSchema): Promise<void> {
     await this.connection.command(this.createStatement(schema));
     await this.alter(schema);
-    for (const view of viewsOf(schema.table)) await this.ensureView(view, schema);
+    const table = qualified(this.options.database, schema.table);
+    for (const { name, select } of viewsOf(schema.table)) await this.ensureView(name, select(table));
   }
 
   /** Another server may be doing the same: what the store refuses is looked at again. */
@@ -83,20 +83,19 @@ export class Tables {
   }
 
   /** A view serves readers: one that cannot be made is reported and does not hold up rows. */
-  private async ensureView(view: View, schema: TableSchema): Promise<void> {
-    const select = view.select(qualified(this.options.database, schema.table));
+  async ensureView(name: string, select: string): Promise<void> {
     const comment = `${MARK} ${createHash('sha256').update(select).digest('hex').slice(0, 16)}`;
     try {
-      const stored = await this.describe(view.name);
+      const stored = await this.describe(name);
       if (stored?.comment === comment) return;
       if (stored !== undefined && !(stored.engine === 'View' && stored.comment.startsWith(`${MARK} `))) {
-        this.logger.info({ view: view.name, engine: stored.engine }, 'a table with the name of a view is left as it is');
+        this.logger.info({ view: name, engine: stored.engine }, 'a table with the name of a view is left as it is');
         return;
       }
-      await this.connection.command(createView(view.name, select, comment, this.options));
+      await this.connection.command(createView(name, select, comment, this.options));
     } catch (error) {
       if (!(error instanceof StoreError && error.refused)) throw error;
-      this.logger.warn({ err: error, view: view.name }, 'cannot create a view');
+      this.logger.warn({ err: error, view: name }, 'cannot create a view');
     }
   }
 }

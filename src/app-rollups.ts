@@ -1,0 +1,48 @@
+/** Roll-ups of the configured tables: part of the composition root. */
+import type { Config } from './config';
+import { durationMs } from './core/duration';
+import type { BusyDays, Rollup } from './core/rollup';
+import type { TableSchema } from './core/table-schema';
+import { ClickHouseRollups } from './sinks/clickhouse/rollups';
+import type { Logger, Telemetry } from './telemetry';
+import { RollupKeeper } from './tiering/rollups';
+
+export interface RollupParts {
+  readonly config: Config['rollups'];
+  /** The cold store. */
+  readonly url: string;
+  readonly tables: () => readonly TableSchema[];
+  readonly busyDays: BusyDays;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+}
+
+/** Starts to keep roll-ups. Gives what ends it. */
+export function startRollups({ config, url, tables, ...parts }: RollupParts): { stop(): Promise<void> } {
+  const store = new ClickHouseRollups({ url, logger: parts.logger });
+  const keeper = new RollupKeeper({
+    ...parts,
+    store,
+    rollups: () => tables().flatMap((schema) => rollupsOf(schema, config)),
+    closeAfterMs: config.close_after_ms,
+    intervalMs: config.interval_ms,
+    clock: Date.now,
+  });
+  keeper.start();
+  return {
+    async stop() {
+      await keeper.stop();
+      await store.close();
+    },
+  };
+}
+
+/** What the configuration asks for. */
+function rollupsOf(source: TableSchema, { tables, keep_days: keepDays }: Config['rollups']): Rollup[] {
+  const names = Object.hasOwn(tables, source.table) ? tables[source.table] : [];
+  return names.map((name) => ({
+    source,
+    period: { name, seconds: durationMs(name)! / 1_000 },
+    keepDays: Object.hasOwn(keepDays, name) ? keepDays[name] : undefined,
+  }));
+}

@@ -1,0 +1,33 @@
+/** Sums of a cold table's rows over periods of time, kept beside it (DESIGN section 2). */
+import type { TableName } from './ids';
+import type { TableSchema } from './table-schema';
+
+/** A period: a whole number of seconds that divides a day. */
+export interface RollupPeriod {
+  /** As configured and as it ends the name of the view: `1m`, `1h`. */
+  readonly name: string;
+  readonly seconds: number;
+}
+
+export interface Rollup {
+  readonly source: TableSchema;
+  readonly period: RollupPeriod;
+  /** Days that the sums are kept; undefined: for ever. */
+  readonly keepDays: number | undefined;
+}
+
+/** The cold store, to those who keep its roll-ups. */
+export interface RollupStore {
+  /** Makes the table of the sums and the view over it, or adds what a wider source has. Repeatable. Throws SinkError. */
+  ensureRollup(rollup: Rollup): Promise<void>;
+  /**
+   * UTC days (YYYYMMDD) whose rows have changed since their sums were built, or that have none, the earliest first. Rows that are
+   * gone because the source keeps them no longer change nothing.
+   */
+  staleDays(rollup: Rollup): Promise<readonly string[]>;
+  /** Builds the sums of one day from its rows and puts them in the place of the earlier ones, at once for readers. Repeatable. */
+  buildDay(rollup: Rollup, day: string): Promise<void>;
+}
+
+/** Days that cannot be summed up yet: rows of theirs are on their way from the other tier. */
+export type BusyDays = (table: TableName) => Promise<ReadonlySet<string>>;

@@ -1,0 +1,176 @@
+/** Roll-ups in the store: see rollup-ddl.ts for their form. */
+import { randomBytes } from 'node:crypto';
+import { storeForm } from '../../core/column-name';
+import type { Rollup, RollupStore } from '../../core/rollup';
+import { SinkError } from '../../core/sink';
+import type { Logger } from '../../telemetry';
+import { Connection } from './connection';
+import { type DdlOptions, onCluster } from './ddl';
+import { toSinkError } from './errors';
+import { parseLocation } from './location';
+import {
+  addMeasures,
+  builtDays,
+  createRollup,
+  createRollupState,
+  insertDay,
+  ROLLUP_STATE,
+  type RollupColumns,
+  rollupSelect,
+  rollupTable,
+  rollupTtl,
+  rollupView,
+  sourceDays,
+} from './rollup-ddl';
+import { literal, qualified } from './sql';
+import { Tables } from './tables';
+
+/** What of a day's rows is known without reading them. */
+interface DayVersion {
+  readonly day: string;
+  readonly block: string;
+  readonly version: string;
+}
+
+/** A day of many rows is read and grouped. */
+const BUILD_TIMEOUT_MS = 30 * 60_000;
+/** Above this a group-by goes on on disk. */
+const GROUP_BYTES_MAX = 1024 * 1024 * 1024;
+
+/** Left by a process that ended while it was building. */
+const LEFTOVER_AGE_SECONDS = (2 * BUILD_TIMEOUT_MS) / 1_000;
+const QUERY_TIMEOUT_MS = 30_000;
+const CONNECTIONS_MAX = 2;
+
+export interface ClickHouseRollupsOptions extends Partial<Pick<DdlOptions, 'cluster' | 'replicated'>> {
+  /** See location.ts. */
+  readonly url: string;
+  readonly logger: Logger;
+}
+
+/** On connections of its own. */
+export class ClickHouseRollups implements RollupStore {
+  private readonly connection: Connection;
+  private readonly ddl: DdlOptions;
+  private readonly tables: Tables;
+
+  /** Throws TypeError for a bad URL. */
+  constructor({ url, logger, ...options }: ClickHouseRollupsOptions) {
+    const location = parseLocation(url);
+    this.connection = new Connection({ location, queryTimeoutMs: QUERY_TIMEOUT_MS, connectionsMax: CONNECTIONS_MAX });
+    this.ddl = { database: location.database, ...options };
+    this.tables = new Tables(this.connection, this.ddl, logger);
+  }
+
+  close(): Promise<void> {
+    return this.connection.close();
+  }
+
+  ensureRollup(rollup: Rollup): Promise<void> {
+    return attempt(() => this.ensure(inStore(rollup)));
+  }
+
+  staleDays(rollup: Rollup): Promise<readonly string[]> {
+    return attempt(() => this.stale(inStore(rollup)));
+  }
+
+  buildDay(rollup: Rollup, day: string): Promise<void> {
+    return attempt(() => this.build(inStore(rollup), day));
+  }
+
+  private async ensure(rollup: Rollup): Promise<void> {
+    const { connection, tables, ddl } = this;
+    const name = rollupTable(rollup);
+    await connection.command(createRollupState(ddl));
+    await connection.command(createRollup(rollup, ddl));
+    const before = await tables.describe(name);
+    const present = new Set(before?.columns.map(([column]) => column));
+    const alter = `ALTER TABLE ${qualified(ddl.database, name)}${onCluster(ddl)}`;
+    const changes = addMeasures(rollup, present);
+    if (changes.length > 0) await connection.command(`${alter} ${changes.join(', ')}`);
+    await this.setTtl(rollup, before?.engine_full ?? '', alter);
+    await tables.ensureView(rollupView(rollup), rollupSelect(rollup, ddl, await this.columnsOf(rollup)));
+    await this.dropLeftovers(rollup);
+  }
+
+  private async setTtl(rollup: Rollup, engine: string, alter: string): Promise<void> {
+    const ttl = rollupTtl(rollup);
+    const found = / TTL (.*?)(?: SETTINGS |$)/.exec(engine)?.[1];
+    const plain = (text: string | undefined): string | undefined => text?.replaceAll('`', '');
+    if (plain(found) === plain(ttl)) return;
+    const change = ttl === undefined ? 'REMOVE TTL' : `MODIFY TTL ${ttl}`;
+    // What is too old goes with the next merges: the statement does not wait for it.
+    await this.connection.command(`${alter} ${change}`, { settings: { materialize_ttl_after_modify: 0 } });
+  }
+
+  /** The dimensions that the table has. */
+  private async columnsOf(rollup: Rollup): Promise<RollupColumns> {
+    const rows = await this.connection.rows<{ name: string }>(
+      `SELECT name FROM system.columns WHERE is_in_sorting_key AND database = ${literal(this.ddl.database)} ` +
+        `AND table = ${literal(rollupTable(rollup))}`,
+    );
+    return { dimensions: rows.map(({ name }) => name).filter((name) => name !== 'bucket') };
+  }
+
+  private async stale(rollup: Rollup): Promise<readonly string[]> {
+    const { connection, ddl } = this;
+    const [source, built] = await Promise.all([
+      connection.rows<DayVersion>(sourceDays(rollup, ddl)),
+      connection.rows<DayVersion>(builtDays(rollup, ddl)),
+    ]);
+    const known = new Map(built.map((row) => [row.day, row]));
+    const isStale = ({ day, block, version }: DayVersion): boolean =>
+      known.get(day)?.block !== block || known.get(day)?.version !== version;
+    return source
+      .filter(isStale)
+      .map(({ day }) => day)
+      .sort();
+  }
+
+  private async build(rollup: Rollup, day: string): Promise<void> {
+    const { connection, ddl } = this;
+    // Rows that come while the day is built make it stale again.
+    const source = (await connection.rows<DayVersion>(sourceDays(rollup, ddl))).find((row) => row.day === day);
+    if (source === undefined) return;
+    const building = `${rollupTable(rollup)}_${randomBytes(6).toString('hex')}`;
+    const columns = await this.columnsOf(rollup);
+    try {
+      await connection.command(createRollup(rollup, ddl, { building, stored: columns }));
+      await connection.command(insertDay(rollup, ddl, { day, building, stored: columns }), {
+        timeoutMs: BUILD_TIMEOUT_MS,
+        settings: { max_bytes_before_external_group_by: String(GROUP_BYTES_MAX), async_insert: 0 },
+      });
+      await connection.command(
+        `ALTER TABLE ${qualified(ddl.database, rollupTable(rollup))} REPLACE PARTITION ${Number(day)} ` +
+          `FROM ${qualified(ddl.database, building)}`,
+      );
+      const { block, version } = source;
+      const row = [literal(rollupTable(rollup)), literal(day), block, version, 'now64(3)'].join(', ');
+      const table = qualified(ddl.database, ROLLUP_STATE);
+      await connection.command(`INSERT INTO ${table} (rollup, day, block, version, built_at) SELECT ${row}`);
+    } finally {
+      await connection.command(`DROP TABLE IF EXISTS ${qualified(ddl.database, building)} SYNC`);
+    }
+  }
+
+  private async dropLeftovers(rollup: Rollup): Promise<void> {
+    const { connection, ddl } = this;
+    const rows = await connection.rows<{ name: string }>(
+      `SELECT name FROM system.tables WHERE database = ${literal(ddl.database)} ` +
+        `AND match(name, ${literal(`^${rollupTable(rollup)}_[0-9a-f]{12}$`)}) ` +
+        `AND metadata_modification_time < now() - ${LEFTOVER_AGE_SECONDS}`,
+    );
+    for (const { name } of rows) await connection.command(`DROP TABLE IF EXISTS ${qualified(ddl.database, name)} SYNC`);
+  }
+}
+
+const inStore = (rollup: Rollup): Rollup => ({ ...rollup, source: storeForm(rollup.source) });
+
+async function attempt<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof RangeError) throw new SinkError('broken', error.message, { cause: error });
+    throw toSinkError(error);
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Keeps roll-ups in step with their tables: every so often, days that are over and whose rows have changed since their sums were
+ * built, or that have none, are built anew from their rows. What arrives late or is repeated therefore cannot count twice, and a
+ * crash at any place costs no more than building a day again.
+ */
+import type { BusyDays, Rollup, RollupStore } from '../core/rollup';
+import type { Logger, Telemetry } from '../telemetry';
+
+const DAY_MS = 86_400_000;
+
+export interface RollupKeeperOptions {
+  readonly store: RollupStore;
+  /** Roll-ups of the tables that are there now. */
+  readonly rollups: () => readonly Rollup[];
+  readonly busyDays: BusyDays;
+  /** A day is over this long after its end. */
+  readonly closeAfterMs: number;
+  readonly intervalMs: number;
+  readonly clock: () => number;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+}
+
+/** The first UTC day (YYYYMMDD) that is not over yet. */
+export const firstOpenDay = (nowMs: number, closeAfterMs: number): string =>
+  new Date(Math.floor((nowMs - closeAfterMs) / DAY_MS) * DAY_MS).toISOString().slice(0, 10).replaceAll('-', '');
+
+export class RollupKeeper {
+  /** Schema versions for which a roll-up is there, by table and period. */
+  private readonly ensured = new Map<string, number>();
+  private readonly failing = new Set<string>();
+  private timer: NodeJS.Timeout | undefined;
+  private run: Promise<void> = Promise.resolve();
+  private stopped = false;
+
+  constructor(private readonly options: RollupKeeperOptions) {}
+
+  start(): void {
+    this.schedule(0);
+  }
+
+  /** Finishes the day that is being built. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    await this.run;
+  }
+
+  private schedule(afterMs: number): void {
+    this.timer = setTimeout(() => {
+      this.run = this.pass().then(() => {
+        if (!this.stopped) this.schedule(this.options.intervalMs);
+      });
+    }, afterMs);
+    this.timer.unref();
+  }
+
+  /** Looks at every roll-up once. What fails is tried again with the next pass. Never rejects. */
+  async pass(): Promise<void> {
+    for (const rollup of this.options.rollups()) {
+      if (this.stopped) return;
+      const name = `${rollup.source.table}_${rollup.period.name}`;
+      try {
+        await this.keep(rollup, name);
+        if (this.failing.delete(name)) this.options.logger.info({ rollup: name }, 'roll-up is kept again');
+      } catch (error) {
+        const level = this.failing.has(name) ? 'debug' : 'warn';
+        this.options.logger[level]({ err: error, rollup: name }, 'cannot keep a roll-up, will try again');
+        this.failing.add(name);
+        // The table may be gone.
+        this.ensured.delete(name);
+      }
+    }
+  }
+
+  private async keep(rollup: Rollup, name: string): Promise<void> {
+    const { store, busyDays, telemetry, clock, closeAfterMs } = this.options;
+    const { table, version } = rollup.source;
+    if (this.ensured.get(name) !== version) {
+      await store.ensureRollup(rollup);
+      this.ensured.set(name, version);
+    }
+    const open = firstOpenDay(clock(), closeAfterMs);
+    const stale = (await store.staleDays(rollup)).filter((day) => day < open);
+    if (stale.length === 0) return;
+    const busy = await busyDays(table);
+    for (const day of stale) {
+      if (this.stopped) return;
+      if (busy.has(day)) continue;
+      const stop = telemetry.rollupSeconds.startTimer({ table, period: rollup.period.name });
+      await store.buildDay(rollup, day);
+      stop();
+      this.options.logger.info({ rollup: name, day }, 'roll-up of a day is built');
+    }
+  }
+}
