@@ -100,19 +100,38 @@ export interface CheckpointEvidence {
   readonly durableBelow: number;
 }
 
-/** The readable checkpoints of a directory. A damaged one vouches for nothing here; `load` reports it. */
-export async function readCheckpointEvidence(storage: Storage, directory: string): Promise<CheckpointEvidence[]> {
-  const evidence: CheckpointEvidence[] = [];
+/** One checkpoint as it lies there. */
+export interface CheckpointReport {
+  readonly tier: Tier;
+  readonly file: string;
+  readonly state: (DeliveryState & { readonly walId: WalId }) | undefined;
+  /** Why it cannot be read. */
+  readonly problem: string | undefined;
+}
+
+/** The checkpoints of a directory, also those that cannot be read. */
+export async function readCheckpoints(storage: Storage, directory: string): Promise<CheckpointReport[]> {
+  const reports: CheckpointReport[] = [];
   for (const tier of TIERS) {
-    const state = await readState(storage, directory, tier).catch((error: unknown) => {
-      if (error instanceof WalCorruptError || error instanceof WalVersionError) return undefined;
-      throw error;
-    });
-    if (state === undefined) continue;
-    const durableBelow = Math.max(state.nextLsn, (state.plan?.toLsn ?? 0) + 1);
-    evidence.push({ walId: state.walId, tier, neededFrom: state.nextLsn, durableBelow });
+    const file = fileName(tier);
+    try {
+      const state = await readState(storage, directory, tier);
+      if (state !== undefined) reports.push({ tier, file, state, problem: undefined });
+    } catch (error) {
+      if (!(error instanceof WalCorruptError || error instanceof WalVersionError)) throw error;
+      reports.push({ tier, file, state: undefined, problem: error.message });
+    }
   }
-  return evidence;
+  return reports;
+}
+
+/** What the readable ones vouch for. A damaged one vouches for nothing here; `load` reports it. */
+export function evidenceOf(reports: readonly CheckpointReport[]): CheckpointEvidence[] {
+  return reports.flatMap(({ tier, state }) => {
+    if (state === undefined) return [];
+    const durableBelow = Math.max(state.nextLsn, (state.plan?.toLsn ?? 0) + 1);
+    return [{ walId: state.walId, tier, neededFrom: state.nextLsn, durableBelow }];
+  });
 }
 
 export interface FileDeliveryStateStoreOptions {

@@ -27,7 +27,11 @@
  *             40 payload
  *
  *   seal      a frame whose seq and durable seq are the last entry of the segment; payload: 0 base u64, 8 entries u64,
- *             16 reason u8 (1 full, 2 closed, 3 recovered), 17..32 zero, kept free for a checksum of the whole file (R13)
+ *             16 reason u8 (1 full, 2 closed, 3 recovered), 17 u8, 1: there is a checksum, 18 zero, 20 checksum u32, 24..32 zero
+ *
+ *   checksum  CRC-32 over the header crcs of all entries of the segment, in order (R13). A header crc covers the payload crc, so it
+ *             stands for every byte of every entry, and finds what no frame alone can show: a write that never reached the medium
+ *             and left an older, whole frame of the same position behind. Seals of the first releases have none.
  *
  * Guarantees: a frame validates only in the segment it was written to, because the seed covers wal id, segment number and salt,
  * and the header crc covers the payload crc. The salt is on disk only: a client that knows the wal id from its batch ids still
@@ -79,6 +83,8 @@ export interface FrameHeader {
   readonly durableSeq: number;
   readonly appendedAtMs: number;
   readonly payloadCrc: number;
+  /** Stands for the whole frame in the checksum of its segment. */
+  readonly headerCrc: number;
 }
 
 export type SealReason = 'full' | 'closed' | 'recovered';
@@ -89,6 +95,8 @@ export interface Seal {
   readonly entries: number;
   readonly lastSeq: number;
   readonly reason: SealReason;
+  /** Of the segment's entries; undefined in a seal of a release that did not write it. */
+  readonly checksum: number | undefined;
 }
 
 export const align8 = (sizeBytes: number): number => Math.ceil(sizeBytes / 8) * 8;
@@ -161,8 +169,18 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeaderResult {
   return sane ? { status: 'ok', header } : { status: 'damaged' };
 }
 
+/** The checksum of a segment with one more entry; 0 before the first. */
+export function checksumWith(checksum: number, headerCrc: number): number {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(headerCrc);
+  return crc32(bytes, checksum);
+}
+
+/** The crc of an encoded frame header. */
+export const headerCrcOf = (header: Buffer): number => header.readUInt32LE(36);
+
 /** Writes a frame header into the first 40 bytes of `into`. */
-export function encodeFrameHeader(into: Buffer, frame: Omit<FrameHeader, 'version'>, seed: number): void {
+export function encodeFrameHeader(into: Buffer, frame: Omit<FrameHeader, 'version' | 'headerCrc'>, seed: number): void {
   into.writeUInt32LE(frame.length, 0);
   into[4] = frame.type;
   into[5] = FORMAT_VERSION;
@@ -208,6 +226,7 @@ export function decodeFrameHeader(bytes: Buffer, at: number, seed: number, lengt
     durableSeq: readU64(bytes, at + 16),
     appendedAtMs: readU64(bytes, at + 24),
     payloadCrc: bytes.readUInt32LE(at + 32),
+    headerCrc: bytes.readUInt32LE(at + 36),
   };
   return Number.isNaN(frame.seq) || Number.isNaN(frame.durableSeq) ? DAMAGED : { status: 'ok', frame };
 }
@@ -218,6 +237,10 @@ export function encodeSeal(seal: Seal, sealedAtMs: number, seed: number): Buffer
   writeU64(payload, seal.base, 0);
   writeU64(payload, seal.entries, 8);
   payload[16] = SEAL_REASONS.indexOf(seal.reason) + 1;
+  if (seal.checksum !== undefined) {
+    payload[17] = 1;
+    payload.writeUInt32LE(seal.checksum, 20);
+  }
   const frame = { type: FRAME_SEAL, seq: seal.lastSeq, durableSeq: seal.lastSeq, appendedAtMs: sealedAtMs };
   encodeFrameHeader(bytes, { ...frame, length: SEAL_PAYLOAD_BYTES, payloadCrc: crc32(payload) }, seed);
   return bytes;
@@ -232,5 +255,6 @@ export function decodeSeal(bytes: Buffer, seed: number): Seal | undefined {
   if (crc32(payload) !== result.frame.payloadCrc) return undefined;
   const reason = SEAL_REASONS[payload[16] - 1];
   if (reason === undefined) return undefined;
-  return { base: readU64(payload, 0), entries: readU64(payload, 8), lastSeq: result.frame.seq, reason };
+  const checksum = payload[17] === 1 ? payload.readUInt32LE(20) : undefined;
+  return { base: readU64(payload, 0), entries: readU64(payload, 8), lastSeq: result.frame.seq, reason, checksum };
 }

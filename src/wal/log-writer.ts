@@ -11,7 +11,7 @@ import { type Lsn, lsn, type WalId } from '../core/ids';
 import type { Logger } from '../telemetry';
 import type { EncodedEntry } from './entry-codec';
 import { isNoSpace, SyncFailedError } from './errors';
-import { encodeFrameHeader, encodeSeal, FRAME_ENTRY, SEAL_BYTES, type Seal } from './format';
+import { checksumWith, encodeFrameHeader, encodeSeal, FRAME_ENTRY, headerCrcOf, SEAL_BYTES, type Seal } from './format';
 import { syncFile, writeFully } from './io';
 import type { OpenSegment, SegmentFiles } from './segment-files';
 
@@ -163,6 +163,7 @@ export class LogWriter {
     let offset = segment.endOffset;
     for (const { entry } of group) {
       segment.index.add(++this.durable, offset);
+      segment.checksum = checksumWith(segment.checksum, headerCrcOf(entry.head));
       offset += entry.frameBytes;
     }
     segment.lastSeq = this.durable;
@@ -234,13 +235,14 @@ export class LogWriter {
 
   /** A seal lies in the last bytes of its file. A closed segment is cut to size, a full one keeps its size for recycling. */
   private async seal({ segment, file, capacityBytes }: OpenSegment, reason: Seal['reason']): Promise<void> {
-    const { base, lastSeq, endOffset } = segment;
-    const seal = { base, lastSeq, reason, entries: lastSeq - base + 1 };
+    const { base, lastSeq, endOffset, checksum } = segment;
+    const seal = { base, lastSeq, reason, entries: lastSeq - base + 1, checksum };
     const at = reason === 'full' ? capacityBytes - SEAL_BYTES : endOffset;
     if (reason !== 'full') await file.truncate(endOffset);
     await writeFully(file, [encodeSeal(seal, this.options.clock(), segment.seed)], at);
     await syncFile(file, segment.path);
     segment.fileBytes = at + SEAL_BYTES;
+    segment.sealed = true;
   }
 
   private take(count: number): Pending[] {

@@ -3,8 +3,7 @@
  *
  * Everything is checked before anything is changed. A bad frame above everything known to be durable is a torn write: its bytes
  * are copied to `<segment>.<epoch>.broken` and cut off. A bad frame at or below is acknowledged data: WalCorruptError with the
- * exact ranges, and no file is touched. What is known to be durable: the durable number in any frame, also in later ones, the
- * base of a later segment, a seal, and the checkpoints of the sinks.
+ * exact ranges, and no file is touched. How that is judged: `examine.ts`.
  *
  * After an unclean end the last segment is rewritten to a new file, synced and put in place of the old one before anything is
  * served: what was read back may be in the page cache only (R9).
@@ -12,12 +11,12 @@
 import * as path from 'node:path';
 import type { WalId } from '../core/ids';
 import type { Logger } from '../telemetry';
-import { type CheckpointEvidence, readCheckpointEvidence } from './delivery-state';
-import { type DamagedRange, WalCorruptError, WalVersionError } from './errors';
+import { type CheckpointEvidence, evidenceOf, readCheckpoints } from './delivery-state';
+import { WalCorruptError, WalVersionError } from './errors';
+import { type Damage, type FoundHeader, judge, type Scanned, scanFile, withFile } from './examine';
 import {
   encodeSeal,
   encodeSegmentHeader,
-  FRAME_HEADER_BYTES,
   frameSeed,
   SEAL_BYTES,
   SEGMENT_HEADER_BYTES,
@@ -28,8 +27,8 @@ import {
 import { copyRange, removeIfThere, syncDirectory, syncFile, writeFully } from './io';
 import { Segment } from './segment';
 import { LARGE_FILE_NAME, SPARE_FILE_NAME } from './segment-files';
-import { readSeal, readSegmentHeader, type ScanItem, scanSegment } from './segment-scan';
-import type { Storage, StorageFile } from './storage';
+import { readSegmentHeader } from './segment-scan';
+import type { Storage } from './storage';
 
 const RECOVERED_FILE_NAME = 'recovered.tmp';
 const TEMPORARY_FILES = [SPARE_FILE_NAME, LARGE_FILE_NAME, RECOVERED_FILE_NAME];
@@ -55,28 +54,12 @@ export interface Recovered {
   readonly lastSeq: number;
 }
 
-type Damage = ScanItem & { kind: 'damage' };
-
-/** One segment as it was found. */
-interface Scanned {
-  readonly name: string;
-  readonly segment: Segment;
-  readonly seal: Seal | undefined;
-  readonly damages: Damage[];
-  /** Everything up to it was durable, says this segment. */
-  readonly vouchedSeq: number;
-  /** The last entry that is readable, also behind damage; `base - 1` when there is none. */
-  readonly lastSeen: number;
-  /** Where the last item ends that certainly belongs to this segment. */
-  readonly usedEnd: number;
-}
-
 /** Checks the directory and repairs its tail. Throws WalCorruptError, WalVersionError, or the device's error. */
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const { storage, directory } = options;
   for (const name of TEMPORARY_FILES) await removeIfThere(storage, path.join(directory, name));
   const names = (await storage.list(directory)).filter((name) => segmentNumberOf(name) !== undefined).sort();
-  const checkpoints = await readCheckpointEvidence(storage, directory);
+  const checkpoints = evidenceOf(await readCheckpoints(storage, directory));
   if (names.length === 0) return startFresh(checkpoints);
 
   const headers = await readHeaders(options, names);
@@ -105,20 +88,6 @@ function startFresh(checkpoints: readonly CheckpointEvidence[]): Recovered {
     );
   }
   return { walId: undefined, epoch: 0, segments: [], segmentNumber: 0, lastSeq: 0 };
-}
-
-interface FoundHeader {
-  readonly name: string;
-  readonly header: SegmentHeader;
-}
-
-async function withFile<T>(options: RecoveryOptions, name: string, use: (file: StorageFile) => Promise<T>): Promise<T> {
-  const file = await options.storage.open(path.join(options.directory, name), 'read');
-  try {
-    return await use(file);
-  } finally {
-    await file.close();
-  }
 }
 
 /** All headers first: a file that this release cannot read, or a damaged header, stops the start before long scans. */
@@ -169,111 +138,12 @@ function checkIdentity(headers: readonly FoundHeader[], checkpoints: readonly Ch
   return walId;
 }
 
-async function scanFile(options: RecoveryOptions, found: FoundHeader, how: { mayTrustSeal: boolean }): Promise<Scanned> {
-  return await withFile(options, found.name, async (file) => {
-    const fileBytes = await file.size();
-    const segment = new Segment({ header: found.header, path: path.join(options.directory, found.name), fileBytes });
-    const base = found.header.base;
-    if (how.mayTrustSeal) {
-      const seal = await readSeal(file, fileBytes, segment.seed);
-      if (seal !== undefined && seal.base === base) {
-        segment.lastSeq = seal.lastSeq;
-        segment.endOffset = fileBytes - SEAL_BYTES;
-        return {
-          name: found.name,
-          segment,
-          seal,
-          damages: [],
-          vouchedSeq: seal.lastSeq,
-          lastSeen: seal.lastSeq,
-          usedEnd: fileBytes,
-        };
-      }
-    }
-    return await scanItems(file, { name: found.name, segment, fileBytes });
-  });
-}
-
-async function scanItems(file: StorageFile, what: { name: string; segment: Segment; fileBytes: number }): Promise<Scanned> {
-  const { name, segment, fileBytes } = what;
-  const { header } = segment;
-  let seal: Seal | undefined;
-  let vouchedSeq = segment.base - 1;
-  let lastSeen = segment.base - 1;
-  let usedEnd = SEGMENT_HEADER_BYTES;
-  const damages: Damage[] = [];
-  for await (const item of scanSegment(file, { header, fileBytes, name })) {
-    if (item.kind === 'seal') {
-      seal = item.seal;
-      vouchedSeq = Math.max(vouchedSeq, seal.lastSeq);
-    } else if (item.kind === 'damage') {
-      damages.push(item);
-      vouchedSeq = Math.max(vouchedSeq, item.durableSeq);
-      if (item.lastSeq !== undefined || !header.recycled) usedEnd = item.endOffset;
-    } else {
-      usedEnd = item.offset + FRAME_HEADER_BYTES + item.frame.length;
-      vouchedSeq = Math.max(vouchedSeq, item.frame.durableSeq);
-      lastSeen = item.frame.seq;
-      // Behind damage nothing is served, whichever way it is judged.
-      if (damages.length > 0) continue;
-      segment.index.add(item.frame.seq, item.offset);
-      segment.lastSeq = item.frame.seq;
-      segment.endOffset = usedEnd;
-    }
-  }
-  return { name, segment, seal, damages, vouchedSeq, lastSeen, usedEnd };
-}
-
-/** Judges all damage. Gives the torn tail of the last segment, if it has one; throws WalCorruptError for anything else. */
+/** Gives the torn tail of the last segment, if it has one; throws WalCorruptError for any other damage. */
 function checkDamage(scans: readonly Scanned[], checkpoints: readonly CheckpointEvidence[]): Damage | undefined {
-  const vouchedSeq = Math.max(
-    ...scans.map((scan) => scan.vouchedSeq),
-    ...checkpoints.map((checkpoint) => checkpoint.durableBelow - 1),
-  );
-  const ranges: DamagedRange[] = [];
-  let torn: Damage | undefined;
-  for (const [index, scan] of scans.entries()) {
-    const next = scans[index + 1];
-    const limit = next === undefined ? vouchedSeq : next.segment.base - 1;
-    for (const damage of scan.damages) {
-      const lastLsn = Math.min(damage.lastSeq ?? limit, limit);
-      if (damage.firstSeq <= lastLsn) {
-        ranges.push({ file: scan.name, firstLsn: damage.firstSeq, lastLsn, reason: damage.reason });
-      } else if (next === undefined) {
-        torn ??= damage;
-      }
-    }
-    ranges.push(...gapBehind(scan, { next, limit }));
-  }
-  const needed = missingStart(scans[0], checkpoints);
-  if (needed !== undefined) ranges.unshift(needed);
+  const { ranges, torn, overlap } = judge(scans, checkpoints);
+  if (overlap !== undefined) throw new WalCorruptError(overlap);
   if (ranges.length > 0) throw new WalCorruptError('acknowledged entries of the wal are damaged or missing', ranges);
   return torn;
-}
-
-/** Each segment ends where the next one begins, the last one where the evidence ends. */
-function gapBehind(scan: Scanned, { next, limit }: { next: Scanned | undefined; limit: number }): DamagedRange[] {
-  if (next !== undefined && next.segment.base <= scan.lastSeen) {
-    throw new WalCorruptError(
-      `${next.name} begins at lsn ${next.segment.base}, which ${scan.name} holds too: segments of two histories`,
-    );
-  }
-  const covered = Math.max(scan.lastSeen, ...scan.damages.map((damage) => damage.lastSeq ?? limit));
-  if (covered < limit) {
-    const reason = next === undefined ? 'the end of the log is missing' : 'missing before the next segment';
-    return [{ file: scan.name, firstLsn: covered + 1, lastLsn: limit, reason }];
-  }
-  if (next === undefined && scan.seal?.reason === 'full') {
-    return [{ file: scan.name, firstLsn: covered + 1, lastLsn: covered + 1, reason: 'the following segment is missing' }];
-  }
-  return [];
-}
-
-/** Segments missing at the start. Below every checkpoint that is how released segments look (R12). */
-function missingStart(first: Scanned, checkpoints: readonly CheckpointEvidence[]): DamagedRange | undefined {
-  const firstLsn = Math.min(...checkpoints.map((checkpoint) => checkpoint.neededFrom));
-  if (firstLsn >= first.segment.base) return undefined;
-  return { file: first.name, firstLsn, lastLsn: first.segment.base - 1, reason: 'segment missing above a checkpoint' };
 }
 
 interface TailRewrite {
@@ -290,7 +160,8 @@ async function rewriteTail(options: RecoveryOptions, { last, torn, epoch }: Tail
   if (torn !== undefined && last.usedEnd > torn.offset) await keepBroken(options, { last, torn, epoch });
   const temporary = path.join(directory, RECOVERED_FILE_NAME);
   const header: SegmentHeader = { ...old.header, epoch, recycled: false };
-  const seal: Seal = { base: old.base, entries: old.lastSeq - old.base + 1, lastSeq: old.lastSeq, reason: 'recovered' };
+  const { base, lastSeq, checksum } = old;
+  const seal: Seal = { base, entries: lastSeq - base + 1, lastSeq, reason: 'recovered', checksum };
   const target = await storage.open(temporary, 'create');
   try {
     await writeFully(target, [encodeSegmentHeader(header)], 0);
@@ -308,6 +179,8 @@ async function rewriteTail(options: RecoveryOptions, { last, torn, epoch }: Tail
   const fresh = new Segment({ header, path: old.path, fileBytes: old.endOffset + SEAL_BYTES, index: old.index });
   fresh.lastSeq = old.lastSeq;
   fresh.endOffset = old.endOffset;
+  fresh.checksum = checksum;
+  fresh.sealed = true;
   return fresh;
 }
 

@@ -5,6 +5,7 @@
 import { crc32 } from 'node:zlib';
 import { WalVersionError } from './errors';
 import {
+  checksumWith,
   decodeFrameHeader,
   decodeSeal,
   decodeSegmentHeader,
@@ -88,7 +89,10 @@ class SegmentWalk {
   private readonly name: string;
   private readonly seed: number;
   private readonly window: Window;
+  private readonly base: number;
   private expected: number;
+  /** Of the intact entries so far; undefined behind damage. */
+  private checksum: number | undefined = 0;
 
   constructor(file: StorageFile, options: { header: SegmentHeader; fileBytes: number; name: string }) {
     this.file = file;
@@ -96,6 +100,7 @@ class SegmentWalk {
     this.name = options.name;
     this.seed = frameSeed(options.header);
     this.window = new Window(file);
+    this.base = options.header.base;
     this.expected = options.header.base;
   }
 
@@ -136,15 +141,24 @@ class SegmentWalk {
         yield this.damage(at, at, { lastSeq: frame.seq, reason: 'entries before the seal are missing' });
         this.expected = frame.seq + 1;
       }
-      if (seal !== undefined) yield { kind: 'seal', offset: at, seal };
+      if (seal === undefined) return;
+      if (seal.checksum !== undefined && this.checksum !== undefined && seal.checksum !== this.checksum) {
+        const lost = { lastSeq: seal.lastSeq, durableSeq: seal.lastSeq, reason: 'checksum of the segment' };
+        yield { ...this.damage(at, at, lost), firstSeq: this.base };
+      }
+      yield { kind: 'seal', offset: at, seal };
       return;
     }
     if (frame.seq > this.expected) {
       yield this.damage(at, at, { lastSeq: frame.seq - 1, reason: 'entries are missing' });
       this.expected = frame.seq;
     }
-    if (intact) yield { kind: 'entry', offset: at, frame };
-    else yield this.damage(at, endOffset, { lastSeq: frame.seq, durableSeq: frame.durableSeq, reason: 'payload checksum' });
+    if (intact) {
+      if (this.checksum !== undefined) this.checksum = checksumWith(this.checksum, frame.headerCrc);
+      yield { kind: 'entry', offset: at, frame };
+    } else {
+      yield this.damage(at, endOffset, { lastSeq: frame.seq, durableSeq: frame.durableSeq, reason: 'payload checksum' });
+    }
     this.expected = frame.seq + 1;
   }
 
@@ -163,6 +177,7 @@ class SegmentWalk {
     what: { lastSeq?: number; durableSeq?: number; reason: string },
   ): ScanItem & { kind: 'damage' } {
     const { lastSeq, durableSeq = 0, reason } = what;
+    this.checksum = undefined;
     return { kind: 'damage', offset, endOffset, firstSeq: this.expected, lastSeq, durableSeq, reason };
   }
 

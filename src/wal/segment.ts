@@ -42,6 +42,10 @@ export class Segment {
   /** Where the durable entries end. */
   endOffset: number;
   fileBytes: number;
+  /** Of the durable entries; what the seal will hold. */
+  checksum = 0;
+  /** The seal is on disk: the file does not change any more until it is released. */
+  sealed = false;
 
   constructor(options: { header: SegmentHeader; path: string; fileBytes: number; index?: SparseIndex }) {
     this.header = options.header;

@@ -10,6 +10,7 @@ import {
   FRAME_ENTRY,
   FRAME_HEADER_BYTES,
   frameSeed,
+  headerCrcOf,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   segmentFileName,
@@ -71,7 +72,10 @@ test('a frame header is valid only under the seed of its own segment', () => {
     payloadCrc: 0xfedcba98,
   };
   encodeFrameHeader(bytes, frame, frameSeed(HEADER));
-  expect(decodeFrameHeader(bytes, 0, frameSeed(HEADER), 64)).toEqual({ status: 'ok', frame: { ...frame, version: 1 } });
+  expect(decodeFrameHeader(bytes, 0, frameSeed(HEADER), 64)).toEqual({
+    status: 'ok',
+    frame: { ...frame, version: 1, headerCrc: headerCrcOf(bytes) },
+  });
   for (const other of [{ salt: 1 }, { segmentNumber: 8 }, { walId: 'ff0102030405060708090a0b0c0d0e0f' as WalId }]) {
     expect(decodeFrameHeader(bytes, 0, frameSeed({ ...HEADER, ...other }), 64).status).toBe('damaged');
   }
@@ -92,7 +96,7 @@ test('zeros are the end of the log, a frame of an unknown type or version is nei
 });
 
 test('a seal reads back, and any changed byte of it makes it no seal', () => {
-  const seal = { base: 11, entries: 10, lastSeq: 20, reason: 'closed' as const };
+  const seal = { base: 11, entries: 10, lastSeq: 20, reason: 'closed' as const, checksum: 0xfedcba98 };
   const bytes = encodeSeal(seal, 1_700_000_000_000, 99);
   expect(decodeSeal(bytes, 99)).toEqual(seal);
   for (let at = 0; at < bytes.length; at++) {
@@ -100,6 +104,11 @@ test('a seal reads back, and any changed byte of it makes it no seal', () => {
     changed[at] ^= 0x10;
     expect(decodeSeal(changed, 99)).toBeUndefined();
   }
+});
+
+test('a seal of a release that wrote no checksum has none', () => {
+  const seal = { base: 1, entries: 2, lastSeq: 2, reason: 'full' as const, checksum: undefined };
+  expect(decodeSeal(encodeSeal(seal, 0, 7), 7)).toEqual(seal);
 });
 
 test('segment file names sort like their numbers, and other files are no segments', () => {
