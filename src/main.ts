@@ -9,6 +9,7 @@ import { checkConfig, printConfig } from './cli/config';
 import { addDeadLettersCommand } from './cli/dead-letters';
 import { diffSchemas, listSchemas, registerSchema } from './cli/schema';
 import { runServe } from './cli/serve';
+import { addWalCommand } from './cli/wal';
 import { ConfigError } from './config';
 
 const EXIT = { failed: 1, usage: 2, corrupt: 78 } as const;
@@ -41,6 +42,8 @@ function program(): Command {
   addDeadLettersCommand(root);
 
   addSchemaCommands(root, config);
+
+  addWalCommand(root, config);
 
   root
     .command('bench')

@@ -17,6 +17,7 @@ export interface WalEntry {
   readonly lsn: Lsn;
   /** Wall clock when it was appended, milliseconds since 1970. For lag only, never for order. */
   readonly appendedAtMs: number;
+  /** None in the place of an entry that was lost in a repair of the log. */
   readonly batches: readonly WalBatch[];
   /** What the appender wrote beside the batches, as it was; undefined when nothing. */
   readonly note: Uint8Array | undefined;

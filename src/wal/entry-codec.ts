@@ -6,6 +6,8 @@
  *   then the note, if there is one: the rest of the table bytes,
  *   then zeros to a multiple of 8, then the Arrow IPC bytes of each batch, each padded with zeros to a multiple of 8.
  *
+ * An entry without batches stands in the place of one that was lost in a repair, so that positions have no gaps.
+ *
  * So an ipc lies at a multiple of 8 of the frame, the frame at one of the file, and typed arrays can be views of what is read.
  */
 import { crc32 } from 'node:zlib';
@@ -13,7 +15,7 @@ import { IngestError } from '../core/errors';
 import type { TableName } from '../core/ids';
 import type { Tier } from '../core/table-schema';
 import type { WalBatch } from '../core/wal';
-import { align8, FRAME_HEADER_BYTES } from './format';
+import { align8, encodeFrameHeader, FRAME_ENTRY, FRAME_HEADER_BYTES } from './format';
 
 const ENTRY_VERSION = 1;
 const ENTRY_HEAD_BYTES = 8;
@@ -118,6 +120,16 @@ export function encodeEntry(batches: readonly WalBatch[], frameBytesMax: number,
   let payloadCrc = crc32(head.subarray(FRAME_HEADER_BYTES));
   for (const piece of list.pieces) payloadCrc = crc32(piece, payloadCrc);
   return { pieces: [head, ...list.pieces], head, payloadBytes, payloadCrc, frameBytes };
+}
+
+/** The frame of an entry in the place of a lost one. */
+export function encodeLostEntry(seq: number, lostAtMs: number, seed: number): Buffer {
+  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + ENTRY_HEAD_BYTES);
+  const payload = bytes.subarray(FRAME_HEADER_BYTES);
+  payload.writeUInt16LE(ENTRY_VERSION, 2);
+  const frame = { length: payload.length, type: FRAME_ENTRY, seq, durableSeq: seq - 1, appendedAtMs: lostAtMs };
+  encodeFrameHeader(bytes, { ...frame, payloadCrc: crc32(payload) }, seed);
+  return bytes;
 }
 
 export interface DecodedEntry {

@@ -25,6 +25,8 @@ export interface Scanned {
   readonly segment: Segment;
   readonly seal: Seal | undefined;
   readonly damages: Damage[];
+  /** Readable ones, also behind damage; for a trusted seal those it tells of. */
+  readonly entries: number;
   /** Everything up to it was durable, says this segment. */
   readonly vouchedSeq: number;
   /** The last entry that is readable, also behind damage; `base - 1` when there is none. */
@@ -65,6 +67,7 @@ export async function scanFile(options: Place, found: FoundHeader, how: { mayTru
           segment,
           seal,
           damages: [],
+          entries: seal.entries,
           vouchedSeq: seal.lastSeq,
           lastSeen: seal.lastSeq,
           usedEnd: fileBytes,
@@ -81,6 +84,7 @@ async function scanItems(file: StorageFile, what: { name: string; segment: Segme
   let seal: Seal | undefined;
   let vouchedSeq = segment.base - 1;
   let lastSeen = segment.base - 1;
+  let entries = 0;
   let usedEnd = SEGMENT_HEADER_BYTES;
   const damages: Damage[] = [];
   for await (const item of scanSegment(file, { header, fileBytes, name })) {
@@ -96,6 +100,7 @@ async function scanItems(file: StorageFile, what: { name: string; segment: Segme
       usedEnd = item.offset + FRAME_HEADER_BYTES + item.frame.length;
       vouchedSeq = Math.max(vouchedSeq, item.frame.durableSeq);
       lastSeen = item.frame.seq;
+      entries++;
       // Behind damage nothing is served, whichever way it is judged.
       if (damages.length > 0) continue;
       segment.index.add(item.frame.seq, item.offset);
@@ -104,7 +109,7 @@ async function scanItems(file: StorageFile, what: { name: string; segment: Segme
       segment.endOffset = usedEnd;
     }
   }
-  return { name, segment, seal, damages, vouchedSeq, lastSeen, usedEnd };
+  return { name, segment, seal, damages, entries, vouchedSeq, lastSeen, usedEnd };
 }
 
 export interface Judgement {

@@ -18,11 +18,10 @@ import { LogReader } from './log-reader';
 import { LogWriter, type WalCommit } from './log-writer';
 import { type Recovered, recover, type VerifyMode } from './recovery';
 import type { Segment } from './segment';
-import { SegmentFiles } from './segment-files';
+import { LOCK_FILE_NAME, SegmentFiles } from './segment-files';
 import { SegmentHandles } from './segment-handles';
 import type { Storage, StorageLock } from './storage';
 
-const LOCK_FILE_NAME = 'LOCK';
 const SEGMENT_BYTES_MIN = 1024;
 
 export interface FileWalOptions {

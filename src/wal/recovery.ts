@@ -26,12 +26,9 @@ import {
 } from './format';
 import { copyRange, removeIfThere, syncDirectory, syncFile, writeFully } from './io';
 import { Segment } from './segment';
-import { LARGE_FILE_NAME, SPARE_FILE_NAME } from './segment-files';
+import { RECOVERED_FILE_NAME, TEMPORARY_FILES } from './segment-files';
 import { readSegmentHeader } from './segment-scan';
 import type { Storage } from './storage';
-
-const RECOVERED_FILE_NAME = 'recovered.tmp';
-const TEMPORARY_FILES = [SPARE_FILE_NAME, LARGE_FILE_NAME, RECOVERED_FILE_NAME];
 
 /** `all`: every checksum is checked before the start. `tail`: sealed segments by header and seal only, the rest when read. */
 export type VerifyMode = 'all' | 'tail';

@@ -16,9 +16,15 @@ import { Segment } from './segment';
 import type { Storage, StorageFile } from './storage';
 
 /** The next segment while it is made; only a renamed file is part of the log. */
-export const SPARE_FILE_NAME = 'spare.tmp';
+const SPARE_FILE_NAME = 'spare.tmp';
 /** The same for a segment that is made for one large entry. */
-export const LARGE_FILE_NAME = 'large.tmp';
+const LARGE_FILE_NAME = 'large.tmp';
+/** A segment that is written again, until it takes the place of the old one. */
+export const RECOVERED_FILE_NAME = 'recovered.tmp';
+/** What a crash may leave behind. */
+export const TEMPORARY_FILES: readonly string[] = [SPARE_FILE_NAME, LARGE_FILE_NAME, RECOVERED_FILE_NAME];
+/** Held by the owner of the directory (R14). */
+export const LOCK_FILE_NAME = 'LOCK';
 const ZEROS = Buffer.alloc(1024 * 1024);
 const FILL_WRITE_BYTES = 4 * ZEROS.length;
 /** Dirty bytes of a file in preparation, so that its sync never holds up a commit for long. */
