@@ -83,7 +83,9 @@ async function main(): Promise<number> {
     const { name, message } = error as Error;
     process.stderr.write(`thermocline: ${message}\n`);
     if (error instanceof ConfigError) return EXIT.usage;
-    return name === 'WalCorruptError' ? EXIT.corrupt : EXIT.failed;
+    if (name !== 'WalCorruptError') return EXIT.failed;
+    process.stderr.write('`thermocline wal inspect` shows the damage, `thermocline wal repair` what it would cost to go on\n');
+    return EXIT.corrupt;
   }
 }
 

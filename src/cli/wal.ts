@@ -32,9 +32,10 @@ export function addWalCommand(root: Command, config: () => Option): void {
       .addOption(new Option('--log <log>', 'which log').choices(LOGS).default('wal'))
       .option('--json', 'print the report as one line of JSON')
       .addOption(config());
-  add('inspect', 'segments, checkpoints and damage, read-only, also of a running server; exit code 78 when there is damage').action(
-    inspect,
-  );
+  add(
+    'inspect',
+    'segments, checkpoints and damage, read-only, also of a running server; exit code 78 when there is damage',
+  ).action(inspect);
   add('repair', 'say what is lost, ask, put damaged files aside and leave a log that opens; the server must be stopped')
     .option('--yes', 'do not ask')
     .action(runRepair);
@@ -54,7 +55,7 @@ async function inspect(options: Options): Promise<void> {
   const report = reportOf(options.log, place.directory, found);
   print(options.json === true ? `${JSON.stringify(report)}\n` : textOf(report));
   if (isDamaged(found)) {
-    throw new WalCorruptError(`the ${options.log} log is damaged; stop the server and run thermocline wal repair`, found.ranges);
+    throw new WalCorruptError(`the ${options.log} log is damaged`, found.ranges);
   }
 }
 
@@ -94,7 +95,12 @@ interface Report {
     readonly plan: { readonly from_lsn: number; readonly to_lsn: number } | null;
     readonly problem: string | null;
   }[];
-  readonly damaged: readonly { readonly file: string; readonly first_lsn: number; readonly last_lsn: number; readonly reason: string }[];
+  readonly damaged: readonly {
+    readonly file: string;
+    readonly first_lsn: number;
+    readonly last_lsn: number;
+    readonly reason: string;
+  }[];
   readonly problems: readonly string[];
   /** A torn tail was never acknowledged; the next start cuts it off. */
   readonly torn_tail: { readonly file: string; readonly offset: number; readonly first_lsn: number } | null;
@@ -124,7 +130,12 @@ function reportOf(log: string, directory: string, found: Survey): Report {
       plan: state?.plan === undefined ? null : { from_lsn: state.plan.fromLsn, to_lsn: state.plan.toLsn },
       problem: problem ?? null,
     })),
-    damaged: found.ranges.map(({ file, firstLsn, lastLsn, reason }) => ({ file, first_lsn: firstLsn, last_lsn: lastLsn, reason })),
+    damaged: found.ranges.map(({ file, firstLsn, lastLsn, reason }) => ({
+      file,
+      first_lsn: firstLsn,
+      last_lsn: lastLsn,
+      reason,
+    })),
     problems: [
       ...(found.overlap === undefined ? [] : [found.overlap]),
       ...found.strays.map(({ name, reason }) => `${name} is no part of the log: ${reason}`),
@@ -174,7 +185,9 @@ async function runRepair(options: Options): Promise<void> {
   if (options.json === true) {
     print(`${JSON.stringify({ repaired: done !== undefined, lost: (planned?.lost ?? []).map(lostJson) })}\n`);
   } else {
-    print(done === undefined ? 'the log is whole, there is nothing to do\n' : 'repaired; the damaged files are kept as *.damaged\n');
+    print(
+      done === undefined ? 'the log is whole, there is nothing to do\n' : 'repaired; the damaged files are kept as *.damaged\n',
+    );
   }
 }
 
@@ -182,9 +195,10 @@ function planText(plan: RepairPlan): string {
   if (isNothingToDo(plan)) return '';
   const lines: string[] = [];
   const count = plan.lost.reduce((sum, { firstLsn, lastLsn }) => sum + lastLsn - firstLsn + 1, 0);
-  lines.push(count === 0 ? 'no entry would be lost' : `${count} entries would be lost:`);
+  lines.push(count === 0 ? 'no entry would be lost' : `${count} ${count === 1 ? 'entry' : 'entries'} would be lost:`);
   for (const lost of plan.lost) lines.push(`  lsn ${lost.firstLsn}-${lost.lastLsn}${whereabouts(lost)}`);
-  for (const { header } of plan.rewrites) lines.push(`segment ${header.segmentNumber} is written again from its readable entries`);
+  for (const { header } of plan.rewrites)
+    lines.push(`segment ${header.segmentNumber} is written again from its readable entries`);
   for (const { name, reason } of plan.aside) lines.push(`${name} is put aside: ${reason}`);
   for (const { from, to } of plan.renamed) lines.push(`${from} gets its name back: ${to}`);
   for (const { file, state, problem } of plan.found.checkpoints) {

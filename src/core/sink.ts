@@ -29,6 +29,8 @@ export interface SinkWrite {
    * calls it before the write without these rows can take effect, so that every later attempt leaves out the same rows.
    */
   readonly onRefused: (rows: readonly RefusedRow[]) => Promise<void>;
+  /** Entries of this write were lost in a repair of the log: the store may have it whole, which is more rows than here. */
+  readonly mayHoldMore?: boolean;
   /**
    * Sends rows of a day that was moved to the other tier there instead; resolves when they are durable on their way and in `refused`.
    * As with `onRefused`, it is called before the write without these rows can take effect. Absent: there is no other tier.

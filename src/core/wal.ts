@@ -71,6 +71,8 @@ export interface DeliveryPlan {
   readonly fromLsn: Lsn;
   readonly toLsn: Lsn;
   readonly parts: PlanPart[];
+  /** Entries of it were lost in a repair of the log: the store may have rows of them. */
+  readonly repaired?: boolean;
 }
 
 /** Rows of one table that a sink is done with, since its totals began. */

@@ -17,7 +17,7 @@ import type { DeliveryPlan, DeliveryState, DeliveryStateStore, DeliveryTotals, P
 import type { Logger, Telemetry } from '../telemetry';
 import { Backlog } from './backlog';
 import { diversions, type LeftOut, leftOutOf, withPart } from './left-out';
-import { batchOf, entriesWithin, matchesPlan, type PartRows, partsOf, planFor } from './plan';
+import { batchOf, entriesWithin, type PartRows, partsOf, planFor, planInForce } from './plan';
 import { parkedRows, type RowSource, separateUnfit } from './refused-rows';
 
 export interface DeliveryOptions {
@@ -234,8 +234,7 @@ export class Delivery {
       at = lsn(read.at(-1)!.lsn + 1);
     }
     const parts = this.partsOf(entries);
-    if (!matchesPlan(plan, parts)) throw new Error(`entries ${plan.fromLsn}-${plan.toLsn} no longer make the durable plan`);
-    await this.finish(plan, entries, parts, true);
+    await this.finish(planInForce(plan, entries, parts), entries, parts, true);
   }
 
   private async finish(
@@ -267,7 +266,9 @@ export class Delivery {
     const { sink, telemetry } = this.options;
     const { tier } = sink;
     const id = this.identity(plan, part);
-    const left: LeftOut = repeated ? await this.leftOut(id) : { refused: new Set(), diverted: new Set() };
+    // In a plan that lost entries, earlier positions of rows mean nothing.
+    const left: LeftOut =
+      repeated && plan.repaired !== true ? await this.leftOut(id) : { refused: new Set(), diverted: new Set() };
     const refused = new Set([...left.refused, ...left.diverted]);
     const park = async (source: RowSource, found: readonly RefusedRow[]): Promise<void> => {
       for (let at = 0; at < found.length; at += PARKED_AT_ONCE) {
@@ -305,7 +306,7 @@ export class Delivery {
       try {
         const schema = this.schema(part.table);
         await sink.ensureTable(schema);
-        const attempt = { id, schema, batch, mayHaveRun, refused, onRefused, onDiverted };
+        const attempt = { id, schema, batch, mayHaveRun, mayHoldMore: plan.repaired === true, refused, onRefused, onDiverted };
         mayHaveRun = true;
         await sink.write(attempt);
       } finally {

@@ -105,3 +105,20 @@ export function matchesPlan(plan: DeliveryPlan, parts: readonly PartRows[]): boo
     })
   );
 }
+
+/**
+ * The plan that its entries make now: the durable one, or what a repair of the log has left of it; what was done stays done.
+ * Throws when they make another one for any other reason.
+ */
+export function planInForce(plan: DeliveryPlan, entries: readonly WalEntry[], parts: readonly PartRows[]): DeliveryPlan {
+  if (matchesPlan(plan, parts)) return plan;
+  if (entries.every(({ batches }) => batches.length > 0)) {
+    throw new Error(`entries ${plan.fromLsn}-${plan.toLsn} no longer make the durable plan`);
+  }
+  const before = new Map(plan.parts.map((part) => [`${part.table}/${part.partition}`, part]));
+  const left = parts.map(({ table, partition, rows }) => {
+    const part = before.get(`${table}/${partition}`);
+    return part?.done === true ? part : { table, partition, rows, done: false };
+  });
+  return { ...plan, parts: left, repaired: true };
+}

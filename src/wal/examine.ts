@@ -172,4 +172,3 @@ function missingStart(first: Scanned, checkpoints: readonly CheckpointEvidence[]
   if (firstLsn >= first.segment.base) return undefined;
   return { file: first.name, firstLsn, lastLsn: first.segment.base - 1, reason: 'segment missing above a checkpoint' };
 }
-

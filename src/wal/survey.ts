@@ -63,8 +63,7 @@ export async function survey(place: Place): Promise<Survey> {
   const own = (reports: readonly CheckpointReport[]) => evidenceOf(reports).filter((evidence) => evidence.walId === walId);
   const later = new Map(own(after).map((evidence) => [evidence.tier, evidence.neededFrom]));
   const evidence = own(before).map((each) => ({ ...each, neededFrom: later.get(each.tier) ?? each.neededFrom }));
-  const judgement: Judgement =
-    members.length === 0 ? judgeNothing(evidence) : judge(members, evidence);
+  const judgement: Judgement = members.length === 0 ? judgeNothing(evidence) : judge(members, evidence);
   if (walId === undefined) for (const { name } of found) strays.push({ name, reason: 'the segment header is damaged' });
   return { ...judgement, walId, members, strays, checkpoints: after, problems: problemsOf(after, walId, members) };
 }

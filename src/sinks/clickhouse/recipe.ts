@@ -37,21 +37,21 @@ export interface DeadTokens {
 /** Resolves when all rows are there once. Throws SinkError or StoreError; then the next call needs `mayHaveRun`. */
 export async function deliverOnce(
   store: BatchStore,
-  batch: { rows: number; mayHaveRun: boolean; dead: DeadTokens },
+  batch: { rows: number; mayHaveRun: boolean; dead: DeadTokens; mayHoldMore?: boolean },
 ): Promise<void> {
   if (!batch.mayHaveRun) {
     const failure = await attemptInsert(store, 0);
     if (failure === undefined) return;
     if (failure.kind === 'schema') await store.repair();
-    if (await isStored(store, batch.rows)) return;
+    if (await isStored(store, batch)) return;
     if (failure.refused && failure.kind !== 'schema') throw failure;
-  } else if (await isStored(store, batch.rows)) {
+  } else if (await isStored(store, batch)) {
     return;
   }
   for (let tried = 0; tried < TOKENS_MAX; tried++) {
     const failure = await attemptInsert(store, batch.dead.count);
     if (failure?.kind === 'schema') await store.repair();
-    if (await isStored(store, batch.rows)) return;
+    if (await isStored(store, batch)) return;
     if (failure !== undefined) throw failure;
     batch.dead.count++;
   }
@@ -68,10 +68,11 @@ async function attemptInsert(store: BatchStore, attempt: number): Promise<StoreE
   }
 }
 
-async function isStored(store: BatchStore, rows: number): Promise<boolean> {
+async function isStored(store: BatchStore, { rows, mayHoldMore }: { rows: number; mayHoldMore?: boolean }): Promise<boolean> {
   await store.settle();
   const found = await store.count();
-  if (found === rows) return true;
+  // The batch as it was before a repair of the log took rows from it: whole all the same.
+  if (found === rows || (mayHoldMore === true && found > rows)) return true;
   if (found === 0) return false;
   throw new SinkError('broken', `clickhouse holds ${found} of ${rows} rows of a batch that must be whole or absent`);
 }

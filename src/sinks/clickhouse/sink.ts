@@ -144,7 +144,8 @@ export class ClickHouseSink implements Sink, StoreTables {
     const key = tokenPrefix(write.id);
     const dead = this.deadTokens.get(key) ?? { count: 0 };
     this.deadTokens.set(key, dead);
-    await deliverOnce(this.batchStore(write, rows, this.version!), { rows: rows.length, mayHaveRun, dead });
+    const more = write.mayHoldMore === true ? { mayHoldMore: true } : {};
+    await deliverOnce(this.batchStore(write, rows, this.version!), { rows: rows.length, mayHaveRun, dead, ...more });
     this.deadTokens.delete(key);
   }
 

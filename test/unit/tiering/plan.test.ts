@@ -5,7 +5,7 @@ import { recordBatch } from '../../../src/columnar/record-batch';
 import { lsn, type TableName } from '../../../src/core/ids';
 import type { Tier } from '../../../src/core/table-schema';
 import type { WalEntry } from '../../../src/core/wal';
-import { batchOf, entriesWithin, matchesPlan, partsOf, planFor } from '../../../src/tiering/plan';
+import { batchOf, entriesWithin, matchesPlan, partsOf, planFor, planInForce } from '../../../src/tiering/plan';
 
 const DAY_NS = 86_400_000_000_000n;
 const RULE = { partitioning: 'day' as const, timeColumnOf: () => 'time' };
@@ -132,4 +132,20 @@ test('a plan takes entries up to its bounds, and always the first', () => {
   expect(entriesWithin(entries, 'hot', { rowsMax: 1, bytesMax: 1_000 })).toBe(1);
   expect(entriesWithin(entries, 'hot', { rowsMax: 100, bytesMax: 250 })).toBe(2);
   expect(entriesWithin(entries, 'cold', { rowsMax: 1, bytesMax: 1_000 })).toBe(3);
+});
+
+test('a plan whose entries were lost in a repair is what is left of it; without that reason another plan is an error', () => {
+  const entries = [1, 2, 3].map((at) => entry(at, [{ table: 'a', tiers: ['cold'], rows: [[at % 2, at]] }]));
+  const plan = planFor(entries, partsOf(entries, 'cold', RULE));
+  plan.parts[0].done = true;
+  const lost = { ...entries[1], batches: [] };
+  const left = [entries[0], lost, entries[2]];
+  expect(planInForce(plan, left, partsOf(left, 'cold', RULE))).toEqual({
+    ...plan,
+    repaired: true,
+    parts: [{ table: 'a', partition: '19700102', rows: 2, done: true }],
+  });
+  expect(planInForce(plan, entries, partsOf(entries, 'cold', RULE))).toBe(plan);
+  const fewer = [entries[0], entries[2]];
+  expect(() => planInForce(plan, fewer, partsOf(fewer, 'cold', RULE))).toThrow(/no longer make the durable plan/);
 });

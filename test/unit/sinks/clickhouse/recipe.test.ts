@@ -180,4 +180,13 @@ describe('delivery to ClickHouse', () => {
       failure: 'broken',
     });
   });
+
+  it('takes more rows for the whole batch only where a repair of the log has lost some of it', async () => {
+    const store = new ModelStore([], []);
+    store.count = async () => ROWS + 1;
+    await deliverOnce(store, { rows: ROWS, mayHaveRun: true, mayHoldMore: true, dead: { count: 0 } });
+    store.count = async () => ROWS - 1;
+    const fewer = deliverOnce(store, { rows: ROWS, mayHaveRun: true, mayHoldMore: true, dead: { count: 0 } });
+    await expect(fewer).rejects.toMatchObject({ failure: 'broken' });
+  });
 });
