@@ -1,4 +1,5 @@
 import { IngestError } from '../core/errors';
 
 /** Arrow bytes from outside that are not what they claim to be. */
-export const corrupt = (problem: string): IngestError => new IngestError('invalid_argument', `arrow: ${problem}`);
+export const corrupt = (problem: string, cause?: unknown): IngestError =>
+  new IngestError('invalid_argument', `arrow: ${problem}`, { cause });

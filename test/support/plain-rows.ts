@@ -1,7 +1,10 @@
 import { type Data, DataType, type RecordBatch } from 'apache-arrow';
 import { positionOf, viewColumn } from '../../src/columnar/read';
 
-/** A record batch as rows of plain values: 64-bit integers and nanoseconds as bigint, attributes as [key, kind, text], null left out. */
+/**
+ * A record batch as rows of plain values: 64-bit integers, nanoseconds and unscaled decimals as
+ * bigint, attributes as [key, kind, text], structs as [name, value], null left out.
+ */
 export function plainRows(batch: RecordBatch | undefined): Record<string, unknown>[] {
   if (batch === undefined) return [];
   return Array.from({ length: batch.numRows }, (_, row) =>
@@ -33,7 +36,17 @@ function plainValue(values: Data, at: number): unknown {
     ]);
   }
   if (DataType.isList(type)) return range(valueOffsets[at], valueOffsets[at + 1]).map((i) => valueAt(values.children[0], i));
+  if (DataType.isStruct(type)) return values.children.map((child, i) => [type.children[i].name, valueAt(child, at)]);
+  if (DataType.isDecimal(type)) return unscaled(values.values as Uint32Array, at, type.bitWidth / 32);
   return (values.values as ArrayLike<unknown>)[at];
+}
+
+/** The integer of a decimal: two's complement in words of 32 bits, the least significant first. */
+function unscaled(words: Uint32Array, at: number, perValue: number): bigint {
+  const value = words
+    .slice(at * perValue, (at + 1) * perValue)
+    .reduceRight<bigint>((high, word) => (high << 32n) | BigInt(word), 0n);
+  return BigInt.asIntN(perValue * 32, value);
 }
 
 const range = (start: number, end: number): number[] => Array.from({ length: end - start }, (_, i) => start + i);

@@ -5,7 +5,7 @@ import * as fc from 'fast-check';
 import loadNative from 'node-gyp-build';
 import { compressSync, Compressor as SnappyCompressor } from 'snappy';
 import { type ContentEncoding, declaredSize, decompress, parseContentEncoding } from '../../../src/adapters/decompress';
-import { zstdShape } from '../../../src/adapters/zstd';
+import { zstdShape } from '../../../src/columnar/zstd-frame';
 import { IngestError } from '../../../src/core/errors';
 
 const LIMIT = 4 * 1024 * 1024;
