@@ -219,7 +219,7 @@ export function addMeasures(rollup: Rollup, present: ReadonlySet<string>): strin
 /** States of the rows that `where` names, as rows of the roll-up's table. */
 function states(rollup: Rollup, options: DdlOptions, stored: RollupColumns | undefined, where: string): string {
   const { dimensions, carried, measures, where: counted } = kept(rollup, stored);
-  const keys = [...dimensions.map(({ name, expression }) => `${expression} AS ${identifier(`_by_${name}`)}`)];
+  const keys = dimensions.map(({ name, expression }) => `${expression} AS ${identifier(`_by_${name}`)}`);
   const values = [
     `${bucketOf(rollup)} AS _by_bucket`,
     ...keys,
