@@ -38,13 +38,13 @@ export function ingestAdapters(parts: AdapterParts): { http: HttpAdapter[]; grpc
   const making = ensureTable === undefined ? {} : { ensureTable };
   return {
     http: [
-      new OtlpHttpAdapter({ ingest, decoders: OTLP_DECODERS, telemetry, bodyBytesMax }),
+      new OtlpHttpAdapter({ ingest, decoders: OTLP_DECODERS, telemetry, bodyBytesMax, stores }),
       new RestAdapter({ ingest, registry, telemetry, bodyBytesMax, stores, ...making }),
     ],
     grpc: [
-      ...new OtlpGrpcAdapter({ ingest, decoders: OTLP_DECODERS, telemetry }).services,
+      ...new OtlpGrpcAdapter({ ingest, decoders: OTLP_DECODERS, telemetry, stores }).services,
       ...new IngestServiceAdapter({ ingest, registry, batches, telemetry, stores }).services,
-      ...new FlightAdapter({ ingest, registry, telemetry, sql, erasers, batches, progress }).services,
+      ...new FlightAdapter({ ingest, registry, telemetry, sql, erasers, batches, progress, stores }).services,
     ],
   };
 }

@@ -3,7 +3,8 @@
  * (OTLP specification, "Failures"; rules OH8, OH9, OH12, OG3-OG6).
  */
 import { Writer } from 'protobufjs/minimal';
-import { ERROR_CODES, type ErrorCode, type IngestError } from '../core/errors';
+import { ERROR_CODES, type ErrorCode, type IngestError, type RowRejection } from '../core/errors';
+import type { DefinitionDifference } from '../core/schema-registry';
 
 interface CodeMapping {
   readonly http: number;
@@ -34,6 +35,7 @@ export const STATUS: Readonly<Record<ErrorCode, CodeMapping>> = {
 /** Longest error text in a status, UTF-16 units: it also has to fit into a header (`grpc-message`). */
 const MESSAGE_LENGTH_MAX = 1024;
 const BAD_REQUEST = 'type.googleapis.com/google.rpc.BadRequest';
+const PRECONDITION_FAILURE = 'type.googleapis.com/google.rpc.PreconditionFailure';
 const RETRY_INFO = 'type.googleapis.com/google.rpc.RetryInfo';
 
 /** What an error says to a client, each part of bounded length and well-formed (a lone surrogate cannot be encoded). */
@@ -68,8 +70,30 @@ export interface StatusDetails {
   /** In place of the one violation that an `invalid_argument` has. */
   readonly violations: readonly FieldViolation[];
   /** A message of the protocol's own. */
-  readonly typeUrl: string;
-  readonly value: Uint8Array;
+  readonly own?: { readonly typeUrl: string; readonly value: Uint8Array };
+}
+
+/**
+ * Bytes of a list in the details of a status. Details travel in a trailer as base64, and clients commonly take 8 KiB of trailers.
+ */
+const DETAIL_BYTES_MAX = 2_400;
+
+/** The first items that take no more than `bytesMax` together; at least one. */
+export function fitting<T>(items: readonly T[], bytesOf: (item: T) => number, bytesMax = DETAIL_BYTES_MAX): T[] {
+  let bytes = 0;
+  return items.filter((item, i) => {
+    bytes += bytesOf(item);
+    return i === 0 || bytes <= bytesMax;
+  });
+}
+
+/** Refused rows as violations, one for each row and column, as many as fit. */
+export function rowViolations(rejections: readonly RowRejection[], bytesMax?: number): FieldViolation[] {
+  const violations = rejections.map(({ row, code, column, message }) => ({
+    field: column === undefined ? `rows[${row}]` : `rows[${row}].${column}`,
+    description: `${message} (${code})`,
+  }));
+  return fitting(violations, ({ field, description }) => Buffer.byteLength(field + description) + 10, bytesMax);
 }
 
 /** `google.rpc.Status` as protobuf: code 1, message 2, details 3 (Any: type_url 1, value 2). */
@@ -93,8 +117,25 @@ export function encodeStatus(error: IngestError, more?: StatusDetails): Buffer {
     }
     appendDetail(status, BAD_REQUEST, badRequest.finish());
   }
-  if (more !== undefined) appendDetail(status, more.typeUrl, more.value);
+  const differences = (error.details?.['diff'] ?? []) as readonly DefinitionDifference[];
+  if (differences.length > 0) appendDetail(status, PRECONDITION_FAILURE, preconditionFailure(differences));
+  if (more?.own !== undefined) appendDetail(status, more.own.typeUrl, more.own.value);
   return Buffer.from(status.finish());
+}
+
+/** `google.rpc.PreconditionFailure`: in what a table is not as it was asked for. */
+function preconditionFailure(differences: readonly DefinitionDifference[]): Uint8Array {
+  const violations = differences.map(({ column, property, registered, requested }) => {
+    const violation = Writer.create().uint32(0x0a).string(property);
+    if (column !== undefined) violation.uint32(0x12).string(bounded(column));
+    return violation
+      .uint32(0x1a)
+      .string(bounded(`is ${registered}, not ${requested}`))
+      .finish();
+  });
+  const failure = Writer.create();
+  for (const violation of fitting(violations, ({ length }) => length + 4)) failure.uint32(0x0a).bytes(violation);
+  return failure.finish();
 }
 
 /** `google.rpc.Status` in the ProtoJSON mapping. */

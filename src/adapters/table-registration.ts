@@ -44,7 +44,7 @@ export function definitionOf(request: DefinitionRequest, known: TableSchema | un
     throw invalid('a column that is added to a table cannot be required: its rows do not have it', `columns.${required.name}`);
   }
   if (known !== undefined && isBuiltin(known.table) && columns.some(({ name }) => !present.has(name))) {
-    throw invalid('a built-in table cannot get columns', 'columns');
+    throw new IngestError('already_exists', `the built-in table ${known.table} does not change`);
   }
   const all = columns.map((column) => (column.name === timeColumn ? { ...column, nullable: false } : column));
   if (!types.has(timeColumn) && !present.has(timeColumn)) {

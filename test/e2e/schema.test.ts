@@ -3,6 +3,9 @@ import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Int64, Table, vectorFromArray } from 'apache-arrow';
+import { FlightTestClient, flightMessage, flightObject, pathDescriptor } from '../support/flight-client';
+import { IngestClient } from '../support/ingest-client';
 import { TestServer, temporaryDirectory } from '../support/server';
 
 const MAIN = join(__dirname, '..', '..', 'dist', 'main.js');
@@ -190,6 +193,29 @@ test('a dry run tells everything and does nothing', async () => {
   expect(cold.ddl.join('; ')).toContain('RENAME COLUMN `n` TO `n_int`');
   expect(await get('/schema/planned')).toMatchObject({ version: 1 });
   expect((await post('/write/planned?dry_run=perhaps', [])).status).toBe(400);
+});
+
+test('a dry run over gRPC, Flight and OTLP leaves log and registry as they are', async () => {
+  const flight = new FlightTestClient(server.grpc);
+  const client = new IngestClient(server.grpc);
+  const lsn = async (): Promise<unknown> => {
+    const [result] = await flight.list('DoAction', flightMessage('Action', { type: 'flush', body: Buffer.alloc(0) }));
+    return JSON.parse(flightObject<{ body: Buffer }>('Result', result).body.toString());
+  };
+  const before = [await lsn(), await get('/schema')];
+  const rows = { rows: [{ fields: { n: { intValue: 1 } } }] };
+  expect(await client.call('Write', { table: 'unmade', rows, dryRun: true })).toMatchObject({
+    dryRun: { tiers: ['TIER_HOT'], stores: [{ tier: 'TIER_HOT' }, { tier: 'TIER_COLD' }] },
+  });
+  const table = new Table({ n: vectorFromArray([1n], new Int64()) });
+  const { results } = await flight.put(table, pathDescriptor('unmade'), { 'thermocline-dry-run': '1', 'idempotency-key': 'k' });
+  const { appMetadata } = flightObject<{ appMetadata: Buffer }>('PutResult', results[0]);
+  expect(JSON.parse(appMetadata.toString())).toMatchObject({ would_accept: 1, tiers: ['hot'] });
+  const logs = { resourceLogs: [{ scopeLogs: [{ logRecords: [{ timeUnixNano: '1', body: { stringValue: 'a' } }] }] }] };
+  expect((await post('/v1/logs?dry_run=1', logs)).body).toMatchObject({ would_accept: 1, tables: [{ table: 'logs_events' }] });
+  expect([await lsn(), await get('/schema')]).toEqual(before);
+  flight.close();
+  client.close();
 });
 
 test('columns for which there is no room share one', async () => {

@@ -273,6 +273,41 @@ describe('tables and batches', () => {
     });
   });
 
+  it('keeps policies of tables and columns, and tells a client of a frozen table what it would need', async () => {
+    const columns = [
+      { name: 'value', type: 'double', conflictPolicy: 'CONFLICT_POLICY_SIDE_COLUMN' },
+      { name: 'color', type: 'text', conflictPolicy: 'CONFLICT_POLICY_DEAD_LETTER' },
+    ];
+    await client.call('RegisterTable', { table: 'cars', columns, policy: 'TABLE_POLICY_FREEZE' });
+    const { table } = (await client.call('GetTable', { table: 'cars' })) as { table: { columns: Record<string, string>[] } };
+    expect(table).toMatchObject({ policy: 'TABLE_POLICY_FREEZE' });
+    expect(table.columns.map(({ name, conflictPolicy }) => [name, conflictPolicy])).toEqual([
+      ['time', 'CONFLICT_POLICY_WIDEN'],
+      ['value', 'CONFLICT_POLICY_SIDE_COLUMN'],
+      ['color', 'CONFLICT_POLICY_DEAD_LETTER'],
+      ['_conflicts', 'CONFLICT_POLICY_WIDEN'],
+    ]);
+    const { tables } = (await client.call('ListTables', {})) as { tables: { name: string; policy: string }[] };
+    expect(tables.find(({ name }) => name === 'cars')?.policy).toBe('TABLE_POLICY_FREEZE');
+    const wheels = { name: 'wheels', type: 'smallint' };
+    expect(
+      await client.failure('RegisterTable', { table: 'cars', columns: [wheels, { name: 'value', type: 'text' }] }),
+    ).toMatchObject({
+      code: 6,
+      status: {
+        preconditions: [
+          { type: 'missing', subject: 'wheels', description: 'is none (the table is frozen), not int16' },
+          { type: 'type', subject: 'value', description: 'is float64, not string' },
+        ],
+      },
+    });
+    const opened = await client.call('RegisterTable', { table: 'cars', columns: [wheels], policy: 'TABLE_POLICY_STRICT' });
+    expect(opened).toMatchObject({ table: { policy: 'TABLE_POLICY_STRICT', version: 2 } });
+    for (const bad of [{ policy: 9 }, { columns: [{ ...wheels, conflictPolicy: 9 }] }]) {
+      expect(await client.failure('RegisterTable', { table: 'cars', ...bad })).toMatchObject({ code: 3 });
+    }
+  });
+
   it('gives a table without a time its column for the arrival time', async () => {
     const { table } = (await client.call('RegisterTable', { table: 'plain', columns: [{ name: 'a', type: 'text' }] })) as {
       table: { columns: object[]; timeColumn: string };
@@ -291,7 +326,7 @@ describe('tables and batches', () => {
       { table: 'cars', columns: [{ name: 'a', type: 'text', required: true }] },
     ],
     ['a name that cannot be', 3, { table: 'cars', columns: [{ name: '_batch', type: 'text' }] }],
-    ['a column for a built-in table', 3, { table: 'logs_events', columns: [{ name: 'a', type: 'text' }] }],
+    ['a column for a built-in table', 6, { table: 'logs_events', columns: [{ name: 'a', type: 'text' }] }],
     ['few numbers', 3, { table: 'other', columns: [{ name: 'a', type: 'bigint', lowCardinality: true }] }],
     ['a time that is none', 3, { table: 'other', timeColumn: 'a', columns: [{ name: 'a', type: 'bigint' }] }],
     [

@@ -8,7 +8,9 @@ const { root } = parse(
    message Duration { int64 seconds = 1; int32 nanos = 2; }
    message RetryInfo { Duration retry_delay = 1; }
    message FieldViolation { string field = 1; string description = 2; }
-   message BadRequest { repeated FieldViolation field_violations = 1; }`,
+   message BadRequest { repeated FieldViolation field_violations = 1; }
+   message Violation { string type = 1; string subject = 2; string description = 3; }
+   message PreconditionFailure { repeated Violation violations = 1; }`,
 );
 
 export interface RpcStatus {
@@ -16,6 +18,8 @@ export interface RpcStatus {
   readonly message: string;
   readonly retryAfterMs: number | undefined;
   readonly violations: readonly { field: string; description: string }[];
+  /** Of PreconditionFailure. */
+  readonly preconditions: readonly { type: string; subject: string; description: string }[];
   /** Details that are none of google.rpc. */
   readonly others: readonly { typeUrl: string; value: Uint8Array }[];
 }
@@ -28,6 +32,7 @@ export function decodeRpcStatus(bytes: Uint8Array): RpcStatus {
   };
   let retryAfterMs: number | undefined;
   let violations: RpcStatus['violations'] = [];
+  let preconditions: RpcStatus['preconditions'] = [];
   const others: { typeUrl: string; value: Uint8Array }[] = [];
   for (const { type_url, typeUrl = type_url, value } of details) {
     if (typeUrl === 'type.googleapis.com/google.rpc.RetryInfo') {
@@ -41,9 +46,14 @@ export function decodeRpcStatus(bytes: Uint8Array): RpcStatus {
         fieldViolations: RpcStatus['violations'];
       };
       violations = bad.fieldViolations.map(({ field, description }) => ({ field, description }));
+    } else if (typeUrl === 'type.googleapis.com/google.rpc.PreconditionFailure') {
+      const failure = root.lookupType('google.rpc.PreconditionFailure').decode(value) as unknown as {
+        violations: RpcStatus['preconditions'];
+      };
+      preconditions = failure.violations.map(({ type, subject, description }) => ({ type, subject, description }));
     } else {
       others.push({ typeUrl: String(typeUrl), value });
     }
   }
-  return { code, message, retryAfterMs, violations, others };
+  return { code, message, retryAfterMs, violations, preconditions, others };
 }

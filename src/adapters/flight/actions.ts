@@ -5,6 +5,7 @@ import type { BatchStatus, DeliveryProgress } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
 import type { SchemaRegistry } from '../../core/schema-registry';
 import type { Tier } from '../../core/table-schema';
+import { type DryRunStores, dryRunJson, dryRunOfDefinition } from '../dry-run';
 import { readRegistration } from '../registration-json';
 import { schemaJson } from '../schema-json';
 import { definitionOf } from '../table-registration';
@@ -25,6 +26,8 @@ export interface ActionContext {
   readonly batches: BatchStatus;
   /** Store of statements that are prepared in this call. */
   readonly tier: Tier;
+  /** Set: only tell what would be done (create_table). */
+  readonly dryRun: DryRunStores | undefined;
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal;
 }
@@ -63,10 +66,11 @@ export async function runAction({ type, body }: Action, context: ActionContext):
 
 const json = (value: object): Buffer => Buffer.from(JSON.stringify(value));
 
-async function createTable(body: Buffer, { registry }: ActionContext): Promise<Buffer> {
+async function createTable(body: Buffer, { registry, dryRun }: ActionContext): Promise<Buffer> {
   const request = readRegistration(body, 'table');
-  const schema = await registry.register(definitionOf(request, registry.get(request.table)));
-  return json(schemaJson(schema));
+  const definition = definitionOf(request, registry.get(request.table));
+  if (dryRun !== undefined) return json(dryRunJson(dryRunOfDefinition(registry, definition, dryRun)));
+  return json(schemaJson(await registry.register(definition)));
 }
 
 async function flush(body: Buffer, { progress, signal }: ActionContext): Promise<Buffer> {

@@ -17,12 +17,15 @@ import type { SchemaRegistry } from '../../core/schema-registry';
 import type { Tier } from '../../core/table-schema';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
+import { DRY_RUN_HEADER, type DryRunStores, NO_STORES } from '../dry-run';
 import { asBytes, type GrpcService } from '../grpc-contract';
 import { grpcServiceError } from '../grpc-status';
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
 import { checkTableName } from '../schema-on-write';
+import { isSet } from '../switch';
 import { type FlightProgress, listActions, runAction } from './actions';
+import { StreamDryRun } from './dry-run';
 import { handshake, type Login, openLogin } from './handshake';
 import { flightMessages } from './ipc-parts';
 import {
@@ -53,6 +56,8 @@ export interface FlightAdapterOptions {
   readonly sql: Readonly<Record<Tier, ArrowSql | undefined>>;
   /** For the mode `replace` of bulk ingest; without one it is UNIMPLEMENTED. */
   readonly erasers: readonly RowEraser[];
+  /** For dry runs; none by default. */
+  readonly stores?: DryRunStores;
   readonly telemetry: Telemetry;
   /** Default: everybody may come in. */
   readonly login?: Login;
@@ -109,7 +114,14 @@ export class FlightAdapter {
   }
 
   private receive(call: DuplexCall, writeAck: (appMetadata: Buffer) => Buffer): void {
-    const { ingest, registry, progress, erasers, windowBytes = WINDOW_BYTES, admissionWaitMs = ADMISSION_WAIT_MS } = this.options;
+    const {
+      progress,
+      erasers,
+      stores = NO_STORES,
+      windowBytes = WINDOW_BYTES,
+      admissionWaitMs = ADMISSION_WAIT_MS,
+    } = this.options;
+    let dryRun: StreamDryRun | undefined;
     let ack: ReturnType<typeof parseAck>;
     let tier: Tier | undefined;
     let key: string | undefined;
@@ -118,13 +130,16 @@ export class FlightAdapter {
       key = headerOf(call.metadata, IDEMPOTENCY_HEADER);
       idempotencyOf(key, []);
       tier = tierOf(call.metadata);
+      if (isDryRun(call.metadata)) dryRun = new StreamDryRun(this.options, stores);
     } catch (error) {
       call.emit('error', grpcServiceError(IngestError.from(error)));
       return;
     }
-    const replaceRows = erasers.length === 0 ? undefined : (table: TableName) => replaceTable(table, progress, erasers);
+    const replace = dryRun === undefined ? (table: TableName) => replaceTable(table, progress, erasers) : () => Promise.resolve();
+    const replaceRows = erasers.length === 0 ? undefined : replace;
+    const { registry } = dryRun ?? this.options;
     const stream = new PutStream(call, {
-      ingest,
+      ingest: dryRun ?? this.options.ingest,
       metrics: this.metrics,
       nowNs: this.nowNs,
       ack,
@@ -132,6 +147,7 @@ export class FlightAdapter {
       windowBytes,
       admissionWaitMs,
       writeAck,
+      ...(dryRun === undefined ? {} : { report: dryRun.report.bind(dryRun) }),
       writer: ({ descriptor }) => new TableWriter(destinationOf(descriptor, tier), registry, replaceRows),
     });
     this.streams.add(stream);
@@ -204,9 +220,11 @@ export class FlightAdapter {
   private async *act(call: WritableCall): AsyncGenerator<Buffer> {
     const gone = new AbortController();
     call.once('cancelled', () => gone.abort());
-    const { registry, progress, batches } = this.options;
+    const { registry, progress, batches, stores = NO_STORES } = this.options;
+    const dryRun = isDryRun(call.metadata) ? stores : undefined;
     const tier = tierOf(call.metadata) ?? 'hot';
-    const result = await runAction(readAction(call.request), { registry, progress, batches, tier, signal: gone.signal });
+    const context = { registry, progress, batches, tier, dryRun, signal: gone.signal };
+    const result = await runAction(readAction(call.request), context);
     if (result !== undefined) yield writeBytes(result);
   }
 }
@@ -240,6 +258,8 @@ function headerOf(metadata: Metadata, name: string): string | undefined {
   const [value] = metadata.get(name);
   return value === undefined ? undefined : String(value);
 }
+
+const isDryRun = (metadata: Metadata): boolean => isSet(headerOf(metadata, DRY_RUN_HEADER), DRY_RUN_HEADER);
 
 /** Which store a call means, by the header `x-tier`. */
 const tierOf = (metadata: Metadata): Tier | undefined => checkedTier(headerOf(metadata, 'x-tier'), 'x-tier');

@@ -17,6 +17,7 @@ import type { RecordBatch } from 'apache-arrow';
 import { ForeignStream } from '../../columnar/validate';
 import type { DecodedRequest } from '../../core/batch';
 import { IngestError, type RowRejection } from '../../core/errors';
+import type { TableName } from '../../core/ids';
 import type { AckLevel, Admission, Ingest, WriteReceipt } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
 import { GrowingAdmission } from '../growing-admission';
@@ -24,6 +25,7 @@ import { grpcServiceError } from '../grpc-status';
 import { readOneAhead } from '../grpc-stream';
 import { idempotencyOf } from '../idempotency-key';
 import type { RequestMetrics } from '../request-metrics';
+import { rowViolations, type StatusDetails } from '../status';
 import { type FlightData, readFlightData, writeUpdateResult } from './messages';
 import type { TableWriter } from './table-writer';
 
@@ -42,6 +44,8 @@ export interface PutOptions {
   readonly writer: (first: FlightData) => TableWriter;
   /** The acknowledgement of a batch. */
   readonly writeAck: (appMetadata: Buffer) => Buffer;
+  /** Of a dry run: what the stream would do. Then refused rows are no failure. */
+  readonly report?: (table: TableName, rows: DecodedRequest) => Buffer;
 }
 
 type PutCall = ServerDuplexStream<Buffer, Buffer>;
@@ -54,6 +58,7 @@ const ADMISSION_PAUSE_MS = { first: 5, max: 100 };
 /** Rejections in the trailers: headers are small. */
 const REJECTIONS_SHOWN_MAX = 10;
 const REJECTION_TEXT_MAX = 200;
+const VIOLATION_BYTES_MAX = 1_200;
 
 export class PutStream {
   private readonly arrow = new ForeignStream();
@@ -103,7 +108,8 @@ export class PutStream {
     await this.tail;
     this.dictionaryRoom.release();
     if (this.failure !== undefined) this.options.metrics.failed(this.failure.code);
-    if (this.failure === undefined && this.acceptedRows === 0 && this.rejectedRows > 0) this.failure = this.nothingAccepted();
+    const isRefused = this.acceptedRows === 0 && this.rejectedRows > 0 && this.options.report === undefined;
+    if (this.failure === undefined && isRefused) this.failure = this.nothingAccepted();
     this.finish();
   }
 
@@ -194,9 +200,11 @@ export class PutStream {
         return;
       }
       this.countRows(decoded, result.value);
-      if (decoded.acceptedRows > 0 || decoded.rejectedRows === 0)
-        metrics.acknowledged(decoded, receivedAtMs, writer.destination.table);
-      else metrics.refused(decoded, writer.destination.table);
+      if (this.options.report === undefined) {
+        if (decoded.acceptedRows > 0 || decoded.rejectedRows === 0)
+          metrics.acknowledged(decoded, receivedAtMs, writer.destination.table);
+        else metrics.refused(decoded, writer.destination.table);
+      }
       if (writer.destination.results === 'batches' && data.appMetadata.length > 0) this.acknowledge(data.appMetadata);
     });
   }
@@ -219,7 +227,7 @@ export class PutStream {
     this.acceptedRows += decoded.acceptedRows;
     this.rejectedRows += decoded.rejectedRows;
     for (const rejection of decoded.rejections) {
-      if (this.rejections.length === REJECTIONS_SHOWN_MAX) break;
+      if (this.rejections.length === LIMITS.rejectionsListedMax) break;
       this.rejections.push({ ...rejection, row: this.rowsBefore + rejection.row });
     }
     this.rowsBefore += decoded.acceptedRows + decoded.rejectedRows;
@@ -275,14 +283,29 @@ export class PutStream {
     if (call.destroyed) return;
     const isTotal = this.writer?.destination.results === 'total';
     if (isTotal && (failure === undefined || this.acceptedRows > 0)) call.write(writeUpdateResult(this.acceptedRows));
+    this.writeReport();
     const trailers = this.trailers();
     if (failure === undefined) {
       call.end(trailers);
       return;
     }
-    const status = grpcServiceError(failure);
+    const details = failure.code === 'invalid_argument' && this.acceptedRows === 0 ? this.violations() : undefined;
+    const status = grpcServiceError(failure, details);
     status.metadata.merge(trailers);
     call.emit('error', status);
+  }
+
+  /** `google.rpc.BadRequest` by row and column, when rows were refused. */
+  private violations(): StatusDetails | undefined {
+    if (this.rejections.length === 0) return undefined;
+    return { violations: rowViolations(this.rejections, VIOLATION_BYTES_MAX) };
+  }
+
+  private writeReport(): void {
+    const { report, writeAck } = this.options;
+    if (report === undefined || this.writer === undefined || this.failure !== undefined) return;
+    const { acceptedRows, rejectedRows, rejections } = this;
+    this.call.write(writeAck(report(this.writer.destination.table, { batches: [], acceptedRows, rejectedRows, rejections })));
   }
 
   private trailers(): Metadata {
@@ -290,7 +313,9 @@ export class PutStream {
     if (this.lastBatch !== undefined) trailers.set('thermocline-last-batch', this.lastBatch);
     if (this.rejectedRows === 0) return trailers;
     trailers.set('thermocline-rejected-rows', String(this.rejectedRows));
-    const shown = this.rejections.map((rejection) => ({ ...rejection, message: rejection.message.slice(0, REJECTION_TEXT_MAX) }));
+    const shown = this.rejections
+      .slice(0, REJECTIONS_SHOWN_MAX)
+      .map((rejection) => ({ ...rejection, message: rejection.message.slice(0, REJECTION_TEXT_MAX) }));
     trailers.set('thermocline-rejections-bin', Buffer.from(JSON.stringify(shown)));
     return trailers;
   }

@@ -7,7 +7,7 @@ import { IngestError, type RejectionCode, type RowRejection } from '../../core/e
 import type { BatchTierStatus, WriteReceipt } from '../../core/ingest';
 import type { DryRun } from '../dry-run';
 import { asBytes } from '../grpc-contract';
-import { retryAfterMs, STATUS, type StatusDetails, statusMessage } from '../status';
+import { fitting, retryAfterMs, rowViolations, STATUS, type StatusDetails, statusMessage } from '../status';
 import { Wire } from '../wire';
 import { spansOf } from './fields';
 import { dryRunMessage, TIERS } from './table-messages';
@@ -111,33 +111,10 @@ export function writeError(error: IngestError): object {
   };
 }
 
-/**
- * Bytes of each of the two lists of refused rows in the details of a status. Details travel in a trailer as base64, and clients
- * commonly take 8 KiB of trailers.
- */
-const DETAIL_BYTES_MAX = 2_400;
-
 /** The details of a status for refused rows, as many of them as fit. */
 export function refusalDetails({ decoded }: RefusedRows): StatusDetails {
-  const violations = decoded.rejections.map(({ row, code, column, message }) => ({
-    field: column === undefined ? `rows[${row}]` : `rows[${row}].${column}`,
-    description: `${message} (${code})`,
-  }));
   const listed = fitting(decoded.rejections, ({ column = '', message }) => Buffer.byteLength(column + message) + 20);
   const { responseSerialize } = method('Write');
   const value = responseSerialize({ rejectedRows: decoded.rejectedRows, rejections: listed.map(rejectionMessage) });
-  return {
-    violations: fitting(violations, ({ field, description }) => Buffer.byteLength(field + description) + 10),
-    typeUrl: WRITE_RESPONSE_URL,
-    value,
-  };
-}
-
-/** The first items that take no more than DETAIL_BYTES_MAX together; at least one. */
-function fitting<T>(items: readonly T[], bytesOf: (item: T) => number): T[] {
-  let bytes = 0;
-  return items.filter((item, i) => {
-    bytes += bytesOf(item);
-    return i === 0 || bytes <= DETAIL_BYTES_MAX;
-  });
+  return { violations: rowViolations(decoded.rejections), own: { typeUrl: WRITE_RESPONSE_URL, value } };
 }

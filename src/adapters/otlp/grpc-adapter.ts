@@ -6,13 +6,16 @@ import type { Ingest } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
+import { DRY_RUN_HEADER, type DryRunStores, NO_STORES } from '../dry-run';
 import { GrowingAdmission } from '../growing-admission';
 import { takeAdmission } from '../grpc-call-guard';
 import { asBytes, type GrpcService } from '../grpc-contract';
 import { grpcServiceError } from '../grpc-status';
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
-import { encodeResponse } from './response';
+import { isSet } from '../switch';
+import { exportReport } from './dry-run';
+import { encodePartial, encodeResponse } from './response';
 import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, wallClockNs } from './signal';
 
 export interface OtlpGrpcAdapterOptions {
@@ -20,6 +23,8 @@ export interface OtlpGrpcAdapterOptions {
   readonly decoders: OtlpDecoders;
   readonly telemetry: Telemetry;
   readonly responseBytesMax?: number;
+  /** For dry runs; none by default. */
+  readonly stores?: DryRunStores;
   readonly nowNs?: () => bigint;
 }
 
@@ -68,7 +73,13 @@ export class OtlpGrpcAdapter {
       this.metrics.received(call.request.length);
       const ack = parseAck(metadataText(call.metadata, 'x-ack'));
       const key = idempotencyOf(metadataText(call.metadata, IDEMPOTENCY_HEADER), [signal, call.request]);
+      const dryRun = isSet(metadataText(call.metadata, DRY_RUN_HEADER), DRY_RUN_HEADER);
       const decoded = decoders[signal].decode(call.request, { arrivalNs: this.nowNs() });
+      if (dryRun) {
+        // The answer has one place for a text: partial_success.error_message.
+        const report = JSON.stringify(exportReport(decoded, this.options.stores ?? NO_STORES));
+        return encodePartial(decoded.rejectedRows, report);
+      }
       await ingest.write({ protocol: 'otlp_grpc', batches: decoded.batches, ack, ...key });
       this.metrics.acknowledged(decoded, receivedAtMs, SIGNALS[signal].table);
       return encodeResponse(decoded, responseBytesMax);

@@ -10,12 +10,15 @@ import type { Ingest } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
+import { type DryRunStores, NO_STORES } from '../dry-run';
 import type { HttpAdapter, HttpExchange, HttpReply, HttpRoute } from '../http-contract';
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { type MediaType, mediaType } from '../media-type';
 import { type ReceivedBody, withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
 import { encodeStatus, encodeStatusJson, STATUS } from '../status';
+import { isSet } from '../switch';
+import { exportReport } from './dry-run';
 import { encodeResponse, encodeResponseJson } from './response';
 import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, wallClockNs } from './signal';
 
@@ -26,6 +29,8 @@ export interface OtlpHttpAdapterOptions {
   /** Limit after decompression; the listener has the one before. */
   readonly bodyBytesMax?: number;
   readonly responseBytesMax?: number;
+  /** For dry runs; none by default. */
+  readonly stores?: DryRunStores;
   readonly nowNs?: () => bigint;
 }
 
@@ -65,10 +70,15 @@ export class OtlpHttpAdapter implements HttpAdapter {
     try {
       const type = otlpType(exchange.headers);
       const ack = parseAck(exchange.headers['x-ack'] as string | undefined);
+      const dryRun = isSet(exchange.query.get('dry_run'), 'dry_run');
       const limitBytes = this.options.bodyBytesMax ?? LIMITS.requestBytesMax;
       return await withBody(exchange, this.options.ingest, limitBytes, async (received) => {
         this.metrics.received(received.wireBytes);
         const decoded = this.decode(signal, type, received);
+        if (dryRun) {
+          const report = JSON.stringify(exportReport(decoded, this.options.stores ?? NO_STORES));
+          return reply(JSON_TYPE, Buffer.from(report), exchange.headers);
+        }
         const key = idempotencyOf(exchange.headers[IDEMPOTENCY_HEADER] as string | undefined, [signal, received.body]);
         await this.options.ingest.write({ protocol: 'otlp_http', batches: decoded.batches, ack, ...key });
         this.metrics.acknowledged(decoded, received.receivedAtMs, SIGNALS[signal].table);

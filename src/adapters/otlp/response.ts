@@ -17,8 +17,13 @@ const ENVELOPE_BYTES = 256;
 export function encodeResponse(decoded: DecodedRequest, responseBytesMax: number = LIMITS.responseBytesMax): Buffer {
   const text = partialMessage(decoded, responseBytesMax - ENVELOPE_BYTES);
   if (text === undefined) return EMPTY;
+  return encodePartial(decoded.rejectedRows, text);
+}
+
+/** An answer with partial_success. */
+export function encodePartial(rejectedRows: number, text: string): Buffer {
   const partial = Writer.create();
-  if (decoded.rejectedRows > 0) partial.uint32(0x08).int64(decoded.rejectedRows);
+  if (rejectedRows > 0) partial.uint32(0x08).int64(rejectedRows);
   partial.uint32(0x12).string(text);
   return Buffer.from(Writer.create().uint32(0x0a).bytes(partial.finish()).finish());
 }
