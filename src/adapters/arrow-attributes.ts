@@ -1,19 +1,11 @@
 /** Columns of a foreign stream that a built-in table does not have, as attributes of its rows. */
 import type { Data } from 'apache-arrow';
 import { AttributesBuilder } from '../columnar/attributes';
-import { corrupt } from '../columnar/foreign-error';
 import type { ForeignField } from '../columnar/foreign-schema';
 import { positionOf, viewColumn } from '../columnar/read';
-import type { TableName } from '../core/ids';
 import { ATTRIBUTE_KIND } from '../core/table-schema';
-import { doubleText } from './cell-text';
-
-/** Throws IngestError for a type that cannot be an attribute. */
-export function checkAttribute(field: ForeignField, table: TableName): void {
-  if (kindOf(field) === undefined) {
-    throw corrupt(`table ${table} has no column ${field.name}, and a ${field.type.kind} cannot be an attribute`);
-  }
-}
+import { jsonText, scalarText } from './arrow-json';
+import { doubleText, timeText } from './cell-text';
 
 /** The attributes column `known` (or none) with one more entry for each value of the columns that is not null. */
 export function addAttributes(
@@ -55,24 +47,79 @@ function copier(data: Data, out: AttributesBuilder): (row: number) => void {
 
 function writer(field: ForeignField, data: Data, out: AttributesBuilder): (row: number) => void {
   const key = out.keys.internString(field.name);
-  const kind = kindOf(field) ?? ATTRIBUTE_KIND.empty;
   const view = viewColumn(data);
-  const write = textOf(field, view.values, out);
+  const write = valueWriter(field, view.values, out);
   return (row) => {
     const at = positionOf(view, row);
     if (at < 0) return;
     out.key(key);
     write(at);
+  };
+}
+
+/** The members of each struct as attributes, without those that are null; a null struct has none. */
+export function structAttributes(field: ForeignField, data: Data): Data {
+  const view = viewColumn(data);
+  const out = new AttributesBuilder();
+  const writers = field.children.map((child, i) => writer(child, view.values.children[i], out));
+  for (let row = 0; row < data.length; row++) {
+    const at = positionOf(view, row);
+    if (at < 0) {
+      out.appendNull();
+      continue;
+    }
+    for (const write of writers) write(at);
+    out.endRow();
+  }
+  return out.finish();
+}
+
+/** Map<utf8, T> as attributes; a null value is the empty one. `data` is not dictionary-encoded. */
+export function mapAttributes(field: ForeignField, data: Data): Data {
+  const [keys, items] = data.children[0].children.map(viewColumn);
+  const out = new AttributesBuilder();
+  const write = valueWriter(field.children[0].children[1], items.values, out);
+  const names = keys.values.values as Uint8Array;
+  const rows = viewColumn(data);
+  for (let row = 0; row < data.length; row++) {
+    if (positionOf(rows, row) < 0) {
+      out.appendNull();
+      continue;
+    }
+    for (let entry = data.valueOffsets[row]; entry < data.valueOffsets[row + 1]; entry++) {
+      const name = positionOf(keys, entry);
+      out.key(out.keys.intern(names, keys.values.valueOffsets[name], keys.values.valueOffsets[name + 1]));
+      const at = positionOf(items, entry);
+      if (at < 0) out.endEntry(ATTRIBUTE_KIND.empty);
+      else write(at);
+    }
+    out.endRow();
+  }
+  return out.finish();
+}
+
+/** Writes the value at a position of plain data and ends the entry. */
+function valueWriter(field: ForeignField, values: Data, out: AttributesBuilder): (at: number) => void {
+  const kind = kindOf(field);
+  const { text } = out;
+  if (field.type.kind === 'utf8') {
+    return (at) => {
+      text.write(values.values as Uint8Array, values.valueOffsets[at], values.valueOffsets[at + 1]);
+      out.endEntry(kind);
+    };
+  }
+  const textOf = attributeText(field, values);
+  return (at) => {
+    text.writeString(textOf(at));
     out.endEntry(kind);
   };
 }
 
-function kindOf({ type }: ForeignField): number | undefined {
+/** What has no kind of its own is a string (times, dates, decimals, uint64) or JSON. */
+function kindOf({ type }: ForeignField): number {
   switch (type.kind) {
-    case 'utf8':
-    case 'timestamp':
-    case 'date':
-      return ATTRIBUTE_KIND.string;
+    case 'null':
+      return ATTRIBUTE_KIND.empty;
     case 'bool':
       return ATTRIBUTE_KIND.bool;
     case 'int':
@@ -82,55 +129,43 @@ function kindOf({ type }: ForeignField): number | undefined {
     case 'binary':
     case 'fixed_binary':
       return ATTRIBUTE_KIND.bytes;
-    case 'null':
-    case 'decimal':
     case 'list':
+      return ATTRIBUTE_KIND.array;
     case 'map':
     case 'struct':
+      return ATTRIBUTE_KIND.kvlist;
+    case 'utf8':
+    case 'timestamp':
+    case 'date':
+    case 'decimal':
     default:
-      return undefined;
+      return ATTRIBUTE_KIND.string;
   }
 }
 
-/** Writes the text of a value. Times and dates become RFC 3339, uint64 its digits. */
-function textOf({ type }: ForeignField, values: Data, out: AttributesBuilder): (at: number) => void {
-  const { text } = out;
-  const bytes = values.values as Uint8Array;
+/** Times and dates become RFC 3339, nested values JSON, everything else its plain text. */
+function attributeText(field: ForeignField, values: Data): (at: number) => string {
+  const { type } = field;
   const numbers = values.values as unknown as ArrayLike<number | bigint>;
   switch (type.kind) {
-    case 'utf8':
-      return (at) => text.write(bytes, values.valueOffsets[at], values.valueOffsets[at + 1]);
-    case 'binary':
-    case 'fixed_binary':
-      return (at) =>
-        text.writeString(Buffer.from(bytes.subarray(values.valueOffsets[at], values.valueOffsets[at + 1])).toString('base64'));
-    case 'bool':
-      return (at) => text.writeString(String(((bytes[at >> 3] >> (at & 7)) & 1) === 1));
-    case 'float':
-      return (at) => text.writeString(doubleText(Number(numbers[at])));
-    case 'timestamp':
-      return (at) => text.writeString(timeText(BigInt(numbers[at]), PER_SECOND[type.unit]));
-    case 'date':
-      return (at) =>
-        text.writeString(timeText(BigInt(numbers[at]) * (type.unit === 'day' ? 86_400n : 1n), type.unit === 'day' ? 1n : 1000n));
-    case 'int':
-    case 'null':
-    case 'decimal':
     case 'list':
     case 'map':
     case 'struct':
+      return jsonText(field, values);
+    case 'float':
+      return (at) => doubleText(Number(numbers[at]));
+    case 'date':
+      return (at) => timeText(BigInt(numbers[at]) * (type.unit === 'day' ? 86_400n : 1n), type.unit === 'day' ? 1n : 1000n);
+    case 'null':
+      return () => '';
+    case 'bool':
+    case 'int':
+    case 'decimal':
+    case 'utf8':
+    case 'binary':
+    case 'fixed_binary':
+    case 'timestamp':
     default:
-      return (at) => text.writeString(String(numbers[at]));
+      return scalarText(field, values);
   }
-}
-
-const PER_SECOND = { s: 1n, ms: 1000n, us: 1_000_000n, ns: 1_000_000_000n } as const;
-
-/** A time as RFC 3339; one that no calendar has as its number. */
-function timeText(value: bigint, perSecond: bigint): string {
-  const fraction = ((value % perSecond) + perSecond) % perSecond;
-  const date = new Date(Number((value - fraction) / perSecond) * 1000);
-  if (Number.isNaN(date.getTime())) return String(value);
-  const digits = perSecond === 1n ? '' : `.${String(fraction).padStart(String(perSecond).length - 1, '0')}`;
-  return date.toISOString().replace(/\.\d+Z$/, `${digits}Z`);
 }

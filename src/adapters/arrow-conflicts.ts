@@ -9,7 +9,8 @@ import { positionOf, viewColumn } from '../columnar/read';
 import { CONFLICTS_COLUMN, type ColumnSchema, type ColumnType, OVERFLOW_COLUMN, type TableSchema } from '../core/table-schema';
 import { joinTypes, widerType } from '../core/type-lattice';
 import { convertColumn, type ForeignColumn } from './arrow-convert';
-import { columnTypeOf } from './arrow-types';
+import { jsonRows } from './arrow-json';
+import { columnTypeOf, isNested } from './arrow-types';
 import type { CellProblem } from './cell-problem';
 import { isBuiltin } from './friendly-names';
 import { newNameProblem } from './new-columns';
@@ -44,7 +45,9 @@ export class ConflictingValues {
   /** The values as a column of the table; what does not fit is null there, and dealt with. */
   convert(column: ColumnSchema, foreign: ForeignColumn): Data {
     let texts: RowTexts | undefined;
-    return convertColumn(foreign.data, foreign.field, column.type, (row, problem) => {
+    // A text that coerces takes nested values as JSON, which is text.
+    const isText = column.type === 'string' && column.conflict === 'coerce' && isNested(foreign.field);
+    return convertColumn(foreign.data, foreign.field, isText ? 'json' : column.type, (row, problem) => {
       const text = (): string | undefined => (texts ??= jsonTexts(foreign))(row);
       this.misfit(row, column, problem, { text, type: () => columnTypeOf(foreign.field) });
     });
@@ -124,32 +127,12 @@ class SideColumn {
   }
 }
 
-/** By row; undefined for null and for what has no text (lists, maps). */
+/** By row; undefined for null. */
 type RowTexts = (row: number) => string | undefined;
 
-/** Values of a column as JSON text; bytes are base64. */
+/** Values of a column as JSON text. */
 export function jsonTexts({ data, field }: ForeignColumn): RowTexts {
-  if (field.type.kind === 'binary') return base64Texts(data);
-  const view = viewColumn(convertColumn(data, field, 'string', () => undefined));
-  const { values, valueOffsets } = view.values;
-  const isText = field.type.kind !== 'int' && field.type.kind !== 'float' && field.type.kind !== 'bool';
-  return (row) => {
-    const at = positionOf(view, row);
-    if (at < 0) return undefined;
-    const text = Buffer.from((values as Uint8Array).subarray(valueOffsets[at], valueOffsets[at + 1])).toString();
-    // JSON has no NaN and no infinities.
-    return isText || !/^(-?\d|true$|false$)/.test(text) ? JSON.stringify(text) : text;
-  };
-}
-
-function base64Texts(data: Data): RowTexts {
+  const text = jsonRows(field, data);
   const view = viewColumn(data);
-  const { values, valueOffsets } = view.values;
-  return (row) => {
-    const at = positionOf(view, row);
-    if (at < 0) return undefined;
-    return JSON.stringify(
-      Buffer.from((values as Uint8Array).subarray(valueOffsets[at], valueOffsets[at + 1])).toString('base64'),
-    );
-  };
+  return (row) => (positionOf(view, row) < 0 ? undefined : text(row));
 }

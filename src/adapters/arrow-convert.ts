@@ -3,17 +3,21 @@
  * else is
  * converted value by value, exactly or not at all. Values that do not fit are reported by row and are null in the result.
  */
-import { type Data, Field, List, makeData, Struct, Uint8, Utf8 } from 'apache-arrow';
+import { type Data, DataType, type Decimal, Field, Int32, List, makeData, Struct, Uint8, Utf8 } from 'apache-arrow';
 import { mapData } from '../columnar/attributes';
 import { utf8Builder } from '../columnar/bytes-builder';
 import { expandDictionary } from '../columnar/concat';
+import { DECIMAL_BITS, DECIMAL_SCALE, DECIMAL_TYPE, DECIMAL_WORDS, WideInteger } from '../columnar/decimal';
 import type { ForeignField } from '../columnar/foreign-schema';
-import { halvesOf, positionOf, viewColumn } from '../columnar/read';
+import { dictionaryData } from '../columnar/nested-builders';
+import { dictionaryValues, halvesOf, positionOf, viewColumn } from '../columnar/read';
 import { LIMITS } from '../core/limits';
 import { ATTRIBUTE_KIND, type ColumnType } from '../core/table-schema';
-import { columnTypeOf, isKindAndText } from './arrow-types';
+import { mapAttributes, structAttributes } from './arrow-attributes';
+import { jsonText } from './arrow-json';
+import { columnTypeOf, isKindAndText, isNested } from './arrow-types';
 import { converterFor } from './arrow-values';
-import { type CellProblem, mismatch, timeProblem } from './cell-problem';
+import { type CellProblem, mismatch, NOT_A_DECIMAL, timeProblem } from './cell-problem';
 
 /** A column of a foreign stream. */
 export interface ForeignColumn {
@@ -27,11 +31,48 @@ export type ReportRow = (row: number, problem: CellProblem) => void;
 /** The field's values as a column of type `to`. `data` comes from `ForeignStream`, so its form is sound. */
 export function convertColumn(data: Data, field: ForeignField, to: ColumnType, report: ReportRow): Data {
   const { kind } = field.type;
-  if (kind === 'map' && to === 'attributes') return convertMap(data, field, report);
+  if (kind === 'map' && to === 'attributes' && field.children[0].children[0].type.kind === 'utf8') {
+    return convertMap(data, field, report);
+  }
+  if (kind === 'struct' && to === 'attributes') return withValidity(structAttributes(field, data), data);
   if (kind === 'list' && to.startsWith('list<')) return convertList(data, field, to, report);
-  if (kind === 'map' || kind === 'list' || !isSameForm(field, to)) return convertValues(data, field, to, report);
+  if (isNested(field)) return to === 'json' ? nestedJson(data, field) : convertValues(data, field, to, report);
+  if (!isSameForm(field, to)) return convertValues(data, field, to, report);
   if (to === 'timestamp') checkTimes(data, report);
-  return data;
+  return to === 'decimal' ? sameDecimals(data, report) : data;
+}
+
+/** Structs, maps and lists as JSON; of a dictionary, each value once. */
+function nestedJson(data: Data, field: ForeignField): Data {
+  if (DataType.isDictionary(data.type)) {
+    const { indexes } = viewColumn(data);
+    const { length, nullCount, nullBitmap } = data;
+    const plain = makeData({ type: new Int32(), length, nullCount, nullBitmap, data: indexes });
+    return dictionaryData(plain, nestedJson(dictionaryValues(data), field));
+  }
+  const text = jsonText(field, data);
+  const view = viewColumn(data);
+  const builder = utf8Builder(data.length);
+  for (let row = 0; row < data.length; row++) {
+    if (positionOf(view, row) < 0) builder.appendNull();
+    else builder.appendString(text(row));
+  }
+  return builder.finish();
+}
+
+/** Decimals of the column's own scale and width. Their precision may be another one, and a value may be beyond that of the column. */
+function sameDecimals(data: Data, report: ReportRow): Data {
+  const view = viewColumn(data);
+  const words = view.values.values as Uint32Array;
+  const value = new WideInteger();
+  for (let row = 0; row < data.length; row++) {
+    const at = positionOf(view, row);
+    if (at < 0) continue;
+    value.load(words, at * DECIMAL_WORDS, DECIMAL_WORDS);
+    if (!value.isDecimal) report(row, NOT_A_DECIMAL);
+  }
+  if (DataType.isDictionary(data.type) || (data.type as Decimal).precision === DECIMAL_TYPE.precision) return data;
+  return data.clone(DECIMAL_TYPE);
 }
 
 const ITEM_TYPES: Partial<Record<ColumnType, ColumnType>> = {
@@ -46,6 +87,10 @@ function isSameForm(field: ForeignField, to: ColumnType): boolean {
   const { type } = field;
   if (type.kind === 'timestamp') return to === 'timestamp' && type.unit === 'ns';
   if (type.kind === 'date') return to === 'date' && type.unit === 'day';
+  if (type.kind === 'decimal') {
+    const isWide = type.bits === DECIMAL_BITS && type.scale === DECIMAL_SCALE;
+    return to === 'decimal' && isWide && (field.dictionary === undefined || type.precision === DECIMAL_TYPE.precision);
+  }
   // int8 and uint16 are wider in the table than they are in Arrow.
   if (type.kind === 'int' && (type.signed ? type.bits === 8 : type.bits === 16)) return false;
   return columnTypeOf(field) === to;
@@ -117,7 +162,7 @@ function reportItems(data: Data, bad: ReadonlyMap<number, CellProblem>, report: 
   }
 }
 
-/** Map<utf8, utf8> gets the kind string for every value; our own form is taken as it is. */
+/** Map<utf8, utf8> gets the kind string for every value, other values their own kind; our own form is taken as it is. */
 function convertMap(column: Data, field: ForeignField, report: ReportRow): Data {
   const data = withoutDictionary(column, field);
   const [key, value] = data.children[0].children;
@@ -126,6 +171,7 @@ function convertMap(column: Data, field: ForeignField, report: ReportRow): Data 
     checkKinds(data, value, report);
     return withValidity(mapData(data.length, data.valueOffsets, key, value), data);
   }
+  if (valueField.type.kind !== 'utf8') return withValidity(mapAttributes(field, data), data);
   const text = withoutDictionary(value, valueField);
   const kinds = new Uint8Array(text.length).fill(ATTRIBUTE_KIND.string);
   const view = viewColumn(text);

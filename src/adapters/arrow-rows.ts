@@ -6,6 +6,7 @@
  * are taken over without a copy.
  */
 import { type Data, makeData, type RecordBatch, TimestampNanosecond } from 'apache-arrow';
+import { ColumnFullError } from '../columnar/builders';
 import { concatRows, wholeBatch } from '../columnar/concat';
 import type { ForeignField } from '../columnar/foreign-schema';
 import { positionOf, viewColumn } from '../columnar/read';
@@ -14,7 +15,7 @@ import type { DecodedRequest } from '../core/batch';
 import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';
 import type { ColumnSchema, TableSchema } from '../core/table-schema';
-import { addAttributes, checkAttribute } from './arrow-attributes';
+import { addAttributes } from './arrow-attributes';
 import { ConflictingValues } from './arrow-conflicts';
 import { convertColumn, type ForeignColumn } from './arrow-convert';
 import { deriveColumns } from './arrow-derive';
@@ -42,11 +43,19 @@ export interface ArrowRowsContext {
 }
 
 /**
- * The rows of all batches of one stream. `fields` and `batches` come from `ForeignStream`. Throws IngestError
- * `invalid_argument` for a
- * column that cannot be one of the table by its name or, in a built-in table, by its type.
+ * The rows of all batches of one stream. `fields` and `batches` come from `ForeignStream`. Throws IngestError `invalid_argument` for
+ * a column that cannot be one of the table by its name, `payload_too_large` when the rows take too much room.
  */
-export function decodeArrowBatches(
+export function decodeArrowBatches(...given: Parameters<typeof decode>): DecodedRequest {
+  try {
+    return decode(...given);
+  } catch (error) {
+    if (!(error instanceof ColumnFullError)) throw error;
+    throw new IngestError('payload_too_large', 'the rows of this request are too large', { cause: error });
+  }
+}
+
+function decode(
   fields: readonly ForeignField[],
   batches: readonly RecordBatch[],
   schema: TableSchema,
@@ -105,7 +114,6 @@ function assign(fields: readonly ForeignField[], batch: RecordBatch, schema: Tab
     else own.set(column, { field, data });
   }
   if (overflowColumn(schema) === undefined) return { own, overflow: [], unknown: rest };
-  for (const { field } of rest) checkAttribute(field, schema.table);
   return { own, overflow: rest, unknown: [] };
 }
 

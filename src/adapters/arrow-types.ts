@@ -1,5 +1,4 @@
 /** Which column type the values of a foreign Arrow field have. */
-import { corrupt } from '../columnar/foreign-error';
 import type { ForeignField } from '../columnar/foreign-schema';
 import type { ColumnType, TableSchema } from '../core/table-schema';
 import { isBuiltin, isTimeName } from './friendly-names';
@@ -7,8 +6,6 @@ import { type InferredColumns, newColumns } from './new-columns';
 
 /**
  * The columns that rows of these fields need beyond `known`; `declared` types go before those of the fields.
- * Throws IngestError `invalid_argument` for a type that no column
- * can hold.
  */
 export function columnsOfFields(
   fields: readonly ForeignField[],
@@ -30,9 +27,7 @@ export function columnsOfFields(
 /** Types that can be a time under the name of one. */
 const EPOCH_TYPES = new Set<ColumnType>(['int64', 'uint64']);
 
-/**
- * Undefined for a field that holds nothing but nulls. Throws IngestError `invalid_argument` for a type that no column can hold.
- */
+/** The type that holds every value of the field, and JSON for what no other one does; undefined for nothing but nulls. */
 export function columnTypeOf(field: ForeignField): ColumnType | undefined {
   const { type } = field;
   switch (type.kind) {
@@ -41,6 +36,7 @@ export function columnTypeOf(field: ForeignField): ColumnType | undefined {
     case 'bool':
     case 'timestamp':
     case 'date':
+    case 'decimal':
     case 'binary':
       return type.kind;
     case 'fixed_binary':
@@ -54,32 +50,25 @@ export function columnTypeOf(field: ForeignField): ColumnType | undefined {
     case 'list':
       return listType(field);
     case 'map':
-      if (isAttributes(field)) return 'attributes';
-      break;
-    case 'decimal':
+      return field.children[0].children[0].type.kind === 'utf8' ? 'attributes' : 'json';
     case 'struct':
-      break;
+    default:
+      return 'json';
   }
-  throw corrupt(`column ${field.name} is a ${type.kind} of values that no column type holds`);
 }
 
 const SIGNED = { 8: 'int16', 16: 'int16', 32: 'int32', 64: 'int64' } as const;
 const UNSIGNED = { 8: 'uint8', 16: 'int32', 32: 'uint32', 64: 'uint64' } as const;
 
-function listType(field: ForeignField): ColumnType {
-  const [{ type }] = field.children;
+/** Lists of anything else than numbers and strings are JSON. */
+function listType({ children: [{ type }] }: ForeignField): ColumnType {
   if (type.kind === 'int') return type.signed ? 'list<int64>' : 'list<uint64>';
   if (type.kind === 'float') return 'list<float64>';
-  if (type.kind === 'utf8') return 'list<string>';
-  throw corrupt(`column ${field.name} is a list of ${type.kind}, only lists of numbers and strings are supported`);
+  return type.kind === 'utf8' ? 'list<string>' : 'json';
 }
 
-/** Map<utf8, utf8>, or the form in which attributes travel inside: Map<utf8, Struct<kind, text>>. */
-function isAttributes(field: ForeignField): boolean {
-  const [key, value] = field.children[0].children;
-  if (key.type.kind !== 'utf8') return false;
-  return value.type.kind === 'utf8' || isKindAndText(value);
-}
+/** Does the field hold structs, maps or lists? */
+export const isNested = ({ type: { kind } }: ForeignField): boolean => kind === 'struct' || kind === 'map' || kind === 'list';
 
 /** Struct<kind: uint8, text: utf8> (core/table-schema.ts). */
 export function isKindAndText(value: ForeignField): boolean {

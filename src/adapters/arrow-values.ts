@@ -10,12 +10,16 @@ import {
   uint64Builder,
 } from '../columnar/builders';
 import { type BytesBuilder, binaryBuilder, utf8Builder } from '../columnar/bytes-builder';
+import { DecimalBuilder, decimalTextAt, integerLoader, toDecimalScale, WideInteger } from '../columnar/decimal';
 import type { ForeignField, TimeUnit } from '../columnar/foreign-schema';
 import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';
 import type { ColumnType } from '../core/table-schema';
-import { type CellProblem, mismatch, outOfRange, timeProblem, wouldFit } from './cell-problem';
-import type { Int64Halves } from './json-number';
+import { jsonText, scalarText } from './arrow-json';
+import { isNested } from './arrow-types';
+import { type CellProblem, mismatch, NOT_A_DECIMAL, outOfRange, timeProblem, wouldFit } from './cell-problem';
+import { parseDecimal } from './decimal-number';
+import { type Int64Halves, isNumberText } from './json-number';
 import { JsonReader } from './json-reader';
 import { parseEpoch, parseTimeText } from './row-time';
 
@@ -42,6 +46,8 @@ export function converterFor(values: Data, field: ForeignField, to: ColumnType):
       return longs(values, field, to, int64Builder());
     case 'uint64':
       return longs(values, field, to, uint64Builder());
+    case 'decimal':
+      return decimals(values, field);
     case 'float32':
       return floats(values, field, to, NumberBuilder.float32());
     case 'float64':
@@ -87,18 +93,83 @@ const NOT_WHOLE = wouldFit(mismatch('an integer'), 'float64');
 function smallestType(value: bigint): ColumnType {
   if (BigInt.asIntN(32, value) === value) return 'int32';
   if (BigInt.asIntN(64, value) === value) return 'int64';
-  return BigInt.asUintN(64, value) === value ? 'uint64' : 'float64';
+  return BigInt.asUintN(64, value) === value ? 'uint64' : 'decimal';
 }
 
-const isNumeric = ({ type }: ForeignField): boolean => type.kind === 'int' || type.kind === 'float';
+const isNumeric = ({ type }: ForeignField): boolean => type.kind === 'int' || type.kind === 'float' || type.kind === 'decimal';
 
-/** Whole numbers, also those that came as doubles. */
-function wholeNumbers(values: Data, to: ColumnType, put: (value: bigint) => void): Put {
-  const source = values.values as unknown as Sources;
+/** Gives the value at a position of numeric data: decimals as bigint when they are whole, otherwise as the nearest double. */
+function numberAt(values: Data, { type }: ForeignField): (at: number) => number | bigint {
+  if (type.kind !== 'decimal') {
+    const source = values.values as unknown as Sources;
+    return (at) => source[at];
+  }
+  return (at) => {
+    const text = decimalTextAt(values, at);
+    return text.includes('.') ? Number(text) : BigInt(text);
+  };
+}
+
+/** Decimals of any scale and width, and all other numbers and texts of numbers, by their digits. */
+function decimals(values: Data, field: ForeignField): Converter {
+  const builder = new DecimalBuilder(values.length);
+  const value = new WideInteger();
+  const load = decimalLoader(values, field, value);
+  if (load === undefined) return refused('decimal', builder);
+  const put: Put = (at) => {
+    const problem = load(at);
+    if (problem === undefined) builder.append(value);
+    return problem;
+  };
+  return { builder, put };
+}
+
+const NO_DECIMAL = mismatch('a decimal number');
+
+/** Loads a value in the scale of the column; undefined for what is no number. */
+function decimalLoader(values: Data, { type }: ForeignField, value: WideInteger): Put | undefined {
+  if (type.kind === 'decimal') {
+    const words = values.values as Uint32Array;
+    const { stride } = values;
+    return (at) => {
+      value.load(words, at * stride, stride);
+      return toDecimalScale(value, type.scale) ? undefined : NOT_A_DECIMAL;
+    };
+  }
+  if (type.kind === 'int') {
+    const load = integerLoader(values, value);
+    return (at) => {
+      load(at);
+      return toDecimalScale(value, 0) ? undefined : NOT_A_DECIMAL;
+    };
+  }
+  if (type.kind === 'utf8') {
+    const bytes = values.values as Uint8Array;
+    const { valueOffsets } = values;
+    return (at) => parsed(bytes, valueOffsets[at], valueOffsets[at + 1], value);
+  }
+  if (type.kind !== 'float') return undefined;
+  const numbers = values.values as Float64Array;
+  // The shortest digits that give the same double: what was written before it became one.
+  return (at) => {
+    const digits = Buffer.from(String(numbers[at]));
+    return parsed(digits, 0, digits.length, value);
+  };
+}
+
+function parsed(bytes: Uint8Array, start: number, end: number, value: WideInteger): CellProblem | undefined {
+  if (!isNumberText(bytes, start, end)) return NO_DECIMAL;
+  return parseDecimal(bytes, start, end, value) ? undefined : NOT_A_DECIMAL;
+}
+
+/** Whole numbers, also those that came as doubles or decimals. */
+function wholeNumbers(values: Data, field: ForeignField, to: ColumnType, put: (value: bigint) => void): Put {
+  const source = numberAt(values, field);
+  const notWhole = field.type.kind === 'decimal' ? wouldFit(NOT_WHOLE, 'decimal') : NOT_WHOLE;
   const [min, max] = RANGES[to] ?? [0n, 0n];
   return (at) => {
-    const raw = source[at];
-    if (typeof raw === 'number' && !Number.isInteger(raw)) return NOT_WHOLE;
+    const raw = source(at);
+    if (typeof raw === 'number' && (field.type.kind === 'decimal' || !Number.isInteger(raw))) return notWhole;
     const value = BigInt(raw);
     if (value < min || value > max) return wouldFit(outOfRange(to), smallestType(value));
     put(value);
@@ -110,19 +181,19 @@ type SmallBuilder = ColumnBuilder & { append(value: number): void };
 
 function integers(values: Data, field: ForeignField, to: ColumnType, builder: SmallBuilder): Converter {
   if (!isNumeric(field)) return refused(to, builder);
-  return { builder, put: wholeNumbers(values, to, (value) => builder.append(Number(value))) };
+  return { builder, put: wholeNumbers(values, field, to, (value) => builder.append(Number(value))) };
 }
 
 function longs(values: Data, field: ForeignField, to: ColumnType, builder: Int64Builder): Converter {
   if (!isNumeric(field)) return refused(to, builder);
-  return { builder, put: wholeNumbers(values, to, (value) => builder.appendBigInt(value)) };
+  return { builder, put: wholeNumbers(values, field, to, (value) => builder.appendBigInt(value)) };
 }
 
 function floats(values: Data, field: ForeignField, to: ColumnType, builder: SmallBuilder): Converter {
   if (!isNumeric(field)) return refused(to, builder);
-  const source = values.values as unknown as Sources;
+  const source = numberAt(values, field);
   const put: Put = (at) => {
-    const value = Number(source[at]);
+    const value = Number(source(at));
     if (to === 'float32' && Number.isFinite(value) && !Number.isFinite(Math.fround(value)))
       return wouldFit(outOfRange(to), 'float64');
     builder.append(value);
@@ -174,10 +245,11 @@ function timeParser(values: Data, field: ForeignField, out: Int64Halves): TimePa
     return (at) => parseTimeText(bytes, values.valueOffsets[at], values.valueOffsets[at + 1], out);
   }
   if (!isNumeric(field)) return undefined;
-  const source = values.values as unknown as Sources;
+  const source = numberAt(values, field);
   return (at) => {
-    if (!Number.isFinite(Number(source[at]))) return 'invalid_time';
-    const digits = Buffer.from(String(source[at]));
+    const value = source(at);
+    if (!Number.isFinite(Number(value))) return 'invalid_time';
+    const digits = Buffer.from(String(value));
     return parseEpoch(digits, 0, digits.length, out);
   };
 }
@@ -197,16 +269,16 @@ function dates(values: Data, field: ForeignField): Converter {
   return { builder, put };
 }
 
-/** Strings as they are, other scalars as their JSON text; a string for a JSON column must hold JSON. */
+/** Strings as they are, other scalars as their text; a string for a JSON column must hold JSON. */
 function texts(values: Data, field: ForeignField, to: 'string' | 'json'): Converter {
   const builder = utf8Builder();
   const { kind } = field.type;
   if (kind === 'utf8') return { builder, put: stringPut(values, to, builder) };
-  if (kind === 'bool') {
-    const bits = values.values as Uint8Array;
-    return { builder, put: (at) => appendText(builder, String(((bits[at >> 3] >> (at & 7)) & 1) === 1)) };
+  if (isNested(field)) return refused(to, builder);
+  if (kind !== 'int' && kind !== 'float') {
+    const text = to === 'json' ? jsonText(field, values) : scalarText(field, values);
+    return { builder, put: (at) => appendText(builder, text(at)) };
   }
-  if (!isNumeric(field)) return refused(to, builder);
   const source = values.values as unknown as Sources;
   const put: Put = (at) => {
     const value = source[at];

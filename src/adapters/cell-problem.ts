@@ -18,6 +18,13 @@ export const outOfRange = (type: string): CellProblem => ({
 /** The problem of a number that a column of type `fits` would take. */
 export const wouldFit = (problem: CellProblem, fits: ColumnType): CellProblem => ({ ...problem, fits });
 
+/** A number that a decimal column cannot hold exactly; a double would not either. */
+export const NOT_A_DECIMAL: CellProblem = {
+  code: 'out_of_range',
+  message: 'a decimal has at most 38 digits before the point and 38 behind it',
+  fits: 'decimal',
+};
+
 export const timeProblem = (code: 'invalid_time' | 'out_of_range'): CellProblem =>
   code === 'out_of_range'
     ? { code, message: 'the time is before 1900 or after 2262' }

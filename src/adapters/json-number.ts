@@ -165,7 +165,7 @@ function parseScaled(bytes: Uint8Array, start: number, end: number, out: Int64Ha
 }
 
 /** The digits after `e`, capped; 0 when there are none. */
-function parseExponent(bytes: Uint8Array, start: number, end: number): number {
+export function parseExponent(bytes: Uint8Array, start: number, end: number): number {
   const signed = bytes[start] === ASCII.minus || bytes[start] === ASCII.plus;
   let value = 0;
   for (let at = signed ? start + 1 : start; at < end; at++) value = Math.min(value * 10 + bytes[at] - ASCII.zero, EXPONENT_CAP);

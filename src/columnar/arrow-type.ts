@@ -18,6 +18,7 @@ import {
 } from 'apache-arrow';
 import type { ColumnType } from '../core/table-schema';
 import { ATTRIBUTES_TYPE } from './attributes';
+import { DECIMAL_TYPE } from './decimal';
 
 /** The plain Arrow type in which a logical column travels (core/table-schema.ts); a dictionary over it is as good. */
 export function arrowType(type: ColumnType): DataType {
@@ -44,6 +45,7 @@ const ARROW_TYPES: Readonly<Record<ColumnType, DataType>> = {
   uint8: new Uint8(),
   uint32: new Uint32(),
   uint64: new Uint64(),
+  decimal: DECIMAL_TYPE,
   float32: new Float32(),
   float64: new Float64(),
   binary: new Binary(),

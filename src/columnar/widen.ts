@@ -9,6 +9,7 @@ import { isNumeric } from '../core/type-lattice';
 import { arrowType, COLUMN_TYPES, typeText } from './arrow-type';
 import { utf8Builder } from './bytes-builder';
 import { expandDictionary } from './concat';
+import { DECIMAL_BITS, DecimalBuilder, decimalTextAt, integerLoader, toDecimalScale, WideInteger } from './decimal';
 import { positionOf, viewColumn } from './read';
 import { columnData, recordBatch } from './record-batch';
 
@@ -62,6 +63,8 @@ function columnTypeOf(type: DataType): ColumnType | undefined {
   const value = plainType(type);
   if (DataType.isTimestamp(value)) return 'timestamp';
   if (DataType.isMap(value)) return 'attributes';
+  // The text of a decimal type does not tell its width.
+  if (DataType.isDecimal(value) && value.bitWidth !== DECIMAL_BITS) return undefined;
   return TYPE_TEXTS.get(typeText(value));
 }
 
@@ -76,7 +79,8 @@ function widened(data: Data, column: ColumnSchema): Data {
   const from = columnTypeOf(data.type);
   if (from === undefined || hasType(data.type, column.type)) return data;
   if (column.type === 'string' || column.type === 'json') return texts(plain(data), from);
-  return isNumeric(from) && isNumeric(column.type) ? numbers(plain(data), column.type) : data;
+  if (!isNumeric(from) || !isNumeric(column.type)) return data;
+  return column.type === 'decimal' ? decimals(plain(data)) : numbers(plain(data), column.type);
 }
 
 const NUMBER_ARRAYS = {
@@ -113,6 +117,26 @@ function numbers(data: Data, to: ColumnType): Data {
   } as never);
 }
 
+/** Integers as decimals. */
+function decimals(data: Data): Data {
+  const builder = new DecimalBuilder(data.length);
+  const view = viewColumn(data);
+  const value = new WideInteger();
+  const load = integerLoader(data, value);
+  for (let row = 0; row < data.length; row++) {
+    const at = positionOf(view, row);
+    if (at < 0) {
+      builder.appendNull();
+      continue;
+    }
+    load(at);
+    // 20 digits at most: there is always room.
+    toDecimalScale(value, 0);
+    builder.append(value);
+  }
+  return builder.finish();
+}
+
 /** Values as text: numbers, booleans, lists and attributes as JSON, times as RFC 3339, bytes as base64. */
 function texts(data: Data, from: ColumnType): Data {
   const builder = utf8Builder(data.length);
@@ -130,6 +154,8 @@ function textOf(data: Data, type: ColumnType, at: number): string {
   switch (type) {
     case 'timestamp':
       return timeText(values[at] as bigint);
+    case 'decimal':
+      return decimalTextAt(data, at);
     case 'bool':
       return String(((Number(values[at >> 3]) >> (at & 7)) & 1) === 1);
     case 'binary':

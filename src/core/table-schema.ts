@@ -14,12 +14,15 @@ export type Tier = 'hot' | 'cold';
  * | attributes  | Map<Utf8, Struct<kind, text>>, see below        | jsonb (types kept)    | Map(LowCardinality(String), String)    |
  * | uint64      | Uint64                                          | numeric(20,0)         | UInt64                                 |
  * | uint32      | Uint32                                          | bigint                | UInt32                                 |
+ * | decimal     | Decimal256(76, 38), see below                   | numeric               | Decimal(76, 38)                        |
  * | binary      | Binary                                          | bytea                 | String                                 |
  * | list<T>     | List<T>                                         | T[]                   | Array(T)                               |
  *
  * `attributes` keeps the type of every value beside its text: `kind` is the field number of the value in
  * `opentelemetry.proto.common.v1.AnyValue` (see ATTRIBUTE_KIND), `text` is the string itself for strings, base64 for bytes
  * and JSON text for everything else (integers in full, doubles always with a fraction or exponent).
+ * `decimal` has no parameters: at most 38 digits before the point and 38 behind it, which holds every int64 and uint64 and the
+ * usual decimals of SQL and Arrow exactly, without zeros at the end of a fraction.
  * Any column may also arrive dictionary-encoded (Dictionary<Int32, T>): readers must accept both forms.
  */
 export type ColumnType =
@@ -34,6 +37,7 @@ export type ColumnType =
   | 'uint8'
   | 'uint32'
   | 'uint64'
+  | 'decimal'
   | 'float32'
   | 'float64'
   | 'binary'

@@ -8,6 +8,7 @@ import type { ColumnSchema, ColumnType } from './table-schema';
  * ```
  *   uint8 -> int16 -> int32 -> int64 -> float64 (the integers are kept exactly in a column of their own, ColumnSchema.exactOf)
  *   uint8 -> uint32 -> int64, uint64             float32 -> float64
+ *   int64, uint64 -> decimal -> string           (not float64: that would lose digits)
  *   every scalar, json -> string                 lists, attributes -> json
  * ```
  */
@@ -16,10 +17,11 @@ const ABOVE: Readonly<Record<ColumnType, readonly ColumnType[]>> = {
   int16: ['int32'],
   int32: ['int64'],
   uint32: ['int64', 'uint64'],
-  int64: ['float64'],
+  int64: ['float64', 'decimal'],
   float32: ['float64'],
   float64: ['string'],
-  uint64: ['string'],
+  uint64: ['decimal'],
+  decimal: ['string'],
   timestamp: ['string'],
   bool: ['string'],
   binary: ['string'],
@@ -59,6 +61,7 @@ const NUMERIC: ReadonlySet<ColumnType> = new Set<ColumnType>([
   'int64',
   'uint32',
   'uint64',
+  'decimal',
   'float32',
   'float64',
 ]);

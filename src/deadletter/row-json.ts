@@ -1,4 +1,5 @@
 import { type Data, DataType, type RecordBatch, type Timestamp, TimeUnit } from 'apache-arrow';
+import { decimalTextAt } from '../columnar/decimal';
 import { positionOf, viewColumn } from '../columnar/read';
 import { ATTRIBUTE_KIND } from '../core/table-schema';
 
@@ -11,7 +12,7 @@ const UNIT_NS: Readonly<Record<number, bigint>> = {
 const DAY_MS = 86_400_000;
 
 /**
- * A row as a JSON object, without its nulls. 64-bit integers are strings, timestamps ISO 8601 with nanoseconds, bytes base64, NaN and
+ * A row as a JSON object, without its nulls. 64-bit integers and decimals are strings, timestamps ISO 8601 with nanoseconds, bytes base64, NaN and
  * infinities strings; a column of JSON text is a string with that text, which may hold what no JSON parser keeps.
  */
 export function rowJson(batch: RecordBatch, row: number): string {
@@ -39,6 +40,7 @@ function plainValue(values: Data, at: number): unknown {
   if (DataType.isStruct(type)) {
     return Object.fromEntries(type.children.map(({ name }, i) => [name, valueAt(values.children[i], at)]));
   }
+  if (DataType.isDecimal(type)) return decimalTextAt(values, at);
   const value = (values.values as ArrayLike<unknown>)[at];
   if (DataType.isTimestamp(type)) return isoTime(value as bigint, type);
   if (DataType.isDate(type)) return new Date(Number(value) * DAY_MS).toISOString().slice(0, 10);

@@ -55,6 +55,7 @@ const SHOWN: Readonly<Record<ColumnType, { sql: (name: string) => string; of: (v
   uint8: { sql: (c) => c, of: Number },
   uint32: { sql: (c) => c, of: Number },
   uint64: { sql: (c) => `toString(${c})`, of: String },
+  decimal: { sql: (c) => `toString(${c})`, of: String },
   float32: { sql: (c) => `toString(${bits(`toFloat64(${c})`)})`, of: (value: number) => bitsOf(Math.fround(value)) },
   float64: { sql: (c) => `toString(${bits(c)})`, of: (value: number) => bitsOf(value) },
   binary: { sql: (c) => `lower(hex(${c}))`, of: (value: Uint8Array) => Buffer.from(value).toString('hex') },

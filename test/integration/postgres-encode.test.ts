@@ -74,6 +74,7 @@ const LITERALS: Readonly<Record<ColumnType, (value: ColumnValue) => string>> = {
   uint8: plain,
   uint32: plain,
   uint64: plain,
+  decimal: plain,
   float32: (value) => `${real(value as number)}::real`,
   float64: (value) => `${real(value as number)}::float8`,
   binary: (value) => `'\\x${Buffer.from(value as Uint8Array).toString('hex')}'::bytea`,

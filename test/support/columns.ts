@@ -1,4 +1,4 @@
-import { type Data, vectorFromArray } from 'apache-arrow';
+import { type Data, Decimal, makeData, vectorFromArray } from 'apache-arrow';
 import * as fc from 'fast-check';
 import { arrowType } from '../../src/columnar/arrow-type';
 import { LIMITS } from '../../src/core/limits';
@@ -32,10 +32,43 @@ export function columnOf(type: ColumnType, values: readonly ColumnValue[], form:
 function plain(type: ColumnType, values: readonly ColumnValue[]): Data {
   if (type === 'attributes') return attributes(values.map((value) => (value ?? {}) as Record<string, string>));
   if (type === 'timestamp') return timestamps(values as (bigint | null)[]);
+  if (type === 'decimal') return decimals(values as (string | null)[]);
   const days = (value: ColumnValue): ColumnValue | Date => (typeof value === 'number' ? new Date(value * 86_400_000) : value);
   const data = vectorFromArray(type === 'date' ? values.map(days) : [...values], arrowType(type)).data[0];
   return data ?? vectorFromArray([null], arrowType(type)).data[0].slice(0, 0);
 }
+
+/** Digits behind the point of a decimal column. */
+export const SCALE = 38;
+
+/** Decimal256(76, 38) of numbers as text, by BigInt. */
+export function decimals(values: readonly (string | null)[]): Data {
+  const words = new BigUint64Array(values.length * 4);
+  for (const [row, text] of values.entries()) {
+    for (let i = 0; i < 4; i++) words[row * 4 + i] = BigInt.asUintN(64, unscaled(text ?? '0') >> BigInt(i * 64));
+  }
+  const nullBitmap = Uint8Array.from({ length: (values.length + 7) >> 3 }, (_, byte) =>
+    Array.from({ length: 8 }, (_bit, bit) => (values[byte * 8 + bit] === null ? 0 : 1 << bit)).reduce((a, b) => a | b),
+  );
+  const nullCount = values.filter((value) => value === null).length;
+  const data = new Uint32Array(words.buffer);
+  return makeData({ type: new Decimal(SCALE, SCALE * 2, 256), length: values.length, data, nullCount, nullBitmap });
+}
+
+/** The number times 10^38. */
+export function unscaled(text: string): bigint {
+  const [whole = '', fraction = ''] = text.split('.');
+  return BigInt(whole + fraction.padEnd(SCALE, '0'));
+}
+
+/** A value of a decimal column as text, without zeros at the end of its fraction. */
+export function decimalOf(value: bigint): string {
+  const digits = String(value < 0n ? -value : value).padStart(SCALE + 1, '0');
+  const text = `${digits.slice(0, -SCALE)}.${digits.slice(-SCALE)}`.replace(/\.?0+$/, '');
+  return value < 0n ? `-${text}` : text;
+}
+
+const DECIMAL_MAX = 10n ** 76n - 1n;
 
 const signed = (bits: bigint): fc.Arbitrary<bigint> => fc.bigInt({ min: -(2n ** (bits - 1n)), max: 2n ** (bits - 1n) - 1n });
 const edges = <T>(values: readonly T[], rest: fc.Arbitrary<T>): fc.Arbitrary<T> => fc.oneof(fc.constantFrom(...values), rest);
@@ -61,6 +94,13 @@ export const COLUMN_VALUES: Readonly<Record<ColumnType, fc.Arbitrary<Exclude<Col
   uint8: edges([0, 255], fc.integer({ min: 0, max: 255 })),
   uint32: edges([0, 2 ** 32 - 1], fc.integer({ min: 0, max: 2 ** 32 - 1 })),
   uint64,
+  decimal: edges(
+    [0n, 1n, -1n, DECIMAL_MAX, -DECIMAL_MAX, 10n ** 75n, -(10n ** 38n), 10n ** 38n - 1n, 5n * 10n ** 37n],
+    fc.oneof(
+      fc.bigInt({ min: -DECIMAL_MAX, max: DECIMAL_MAX }),
+      fc.tuple(signed(64n), fc.integer({ min: 0, max: 56 })).map(([value, power]) => value * 10n ** BigInt(power)),
+    ),
+  ).map(decimalOf),
   float32: edges([0, Number.NaN, Infinity], fc.float()),
   float64,
   binary: fc.uint8Array({ maxLength: 8 }),

@@ -1,9 +1,10 @@
 import { type Data, DataType, type RecordBatch } from 'apache-arrow';
 import { positionOf, viewColumn } from '../../src/columnar/read';
+import { decimalOf, SCALE } from './columns';
 
 /**
- * A record batch as rows of plain values: 64-bit integers, nanoseconds and unscaled decimals as
- * bigint, attributes as [key, kind, text], structs as [name, value], null left out.
+ * A record batch as rows of plain values: 64-bit integers, nanoseconds and unscaled decimals as bigint, those of a decimal column as
+ * text, attributes as [key, kind, text], structs as [name, value], null left out.
  */
 export function plainRows(batch: RecordBatch | undefined): Record<string, unknown>[] {
   if (batch === undefined) return [];
@@ -37,7 +38,10 @@ function plainValue(values: Data, at: number): unknown {
   }
   if (DataType.isList(type)) return range(valueOffsets[at], valueOffsets[at + 1]).map((i) => valueAt(values.children[0], i));
   if (DataType.isStruct(type)) return values.children.map((child, i) => [type.children[i].name, valueAt(child, at)]);
-  if (DataType.isDecimal(type)) return unscaled(values.values as Uint32Array, at, type.bitWidth / 32);
+  if (DataType.isDecimal(type)) {
+    const value = unscaled(values.values as Uint32Array, at, type.bitWidth / 32);
+    return type.scale === SCALE && type.bitWidth === 256 ? decimalOf(value) : value;
+  }
   return (values.values as ArrayLike<unknown>)[at];
 }
 

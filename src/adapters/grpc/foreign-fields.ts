@@ -24,6 +24,7 @@ export const UTF8: ForeignType = { kind: 'utf8' };
 export const BINARY: ForeignType = { kind: 'binary' };
 export const BOOL: ForeignType = { kind: 'bool' };
 export const TIMESTAMP: ForeignType = { kind: 'timestamp', unit: 'ns' };
+export const DECIMAL: ForeignType = { kind: 'decimal', precision: 76, scale: 38, bits: 256 };
 export const DATE: ForeignType = { kind: 'date', unit: 'day' };
 
 const KIND_AND_TEXT = fieldOf('value', { kind: 'struct' }, [
@@ -50,6 +51,7 @@ const FIELDS: Readonly<Record<ColumnType, (name: string) => ForeignField>> = {
   uint8: (name) => fieldOf(name, { kind: 'int', bits: 8, signed: false }),
   uint32: (name) => fieldOf(name, UINT32),
   uint64: (name) => fieldOf(name, UINT64),
+  decimal: (name) => fieldOf(name, DECIMAL),
   float32: (name) => fieldOf(name, FLOAT),
   float64: (name) => fieldOf(name, DOUBLE),
   binary: (name) => fieldOf(name, BINARY),

@@ -134,7 +134,7 @@ export class RowColumn {
     if (kinds.has('list') || kinds.has('map') || kinds.has('json')) return 'json';
     if (kinds.size === 1) return this.typeOf(first);
     if (isWithin(kinds, NUMBERS))
-      return kinds.has('double') || (this.large && this.negative) ? 'float64' : this.large ? 'uint64' : 'int64';
+      return kinds.has('double') ? 'float64' : this.large ? (this.negative ? 'decimal' : 'uint64') : 'int64';
     return isWithin(kinds, TEXTS) ? 'string' : this.typeOf(first);
   }
 

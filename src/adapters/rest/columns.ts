@@ -7,9 +7,11 @@ import type { Data } from 'apache-arrow';
 import type { AttributesBuilder } from '../../columnar/attributes';
 import type { BoolBuilder, ColumnBuilder, Int64Builder } from '../../columnar/builders';
 import type { BytesBuilder } from '../../columnar/bytes-builder';
+import { type DecimalBuilder, WideInteger } from '../../columnar/decimal';
 import type { ColumnSchema, ColumnType } from '../../core/table-schema';
 import { decodeBase64 } from '../base64';
-import { type CellProblem, mismatch, outOfRange, timeProblem, wouldFit } from '../cell-problem';
+import { type CellProblem, mismatch, NOT_A_DECIMAL, outOfRange, timeProblem, wouldFit } from '../cell-problem';
+import { parseDecimal } from '../decimal-number';
 import {
   type Int64Halves,
   isNumberText,
@@ -128,6 +130,27 @@ export function readInt64(reader: JsonReader, byte: number, unsigned: boolean, o
   if (problem === 'not_an_integer') return wouldFit(mismatch('an integer'), 'float64');
   const isInteger = isPlainInteger(text, textStart, textEnd);
   return isInteger ? outOfRange(type) : wouldFit(outOfRange(type), 'float64');
+}
+
+/** Decimals, bare or quoted, from their digits: never by way of a double. */
+export class DecimalColumn extends Column<DecimalBuilder> {
+  private readonly value = new WideInteger();
+
+  read(reader: JsonReader, byte: number): CellProblem | undefined {
+    if (byte === JSON_BYTE.quote) {
+      reader.string();
+      if (!isNumberText(reader.text, reader.textStart, reader.textEnd)) return mismatch('a decimal number');
+    } else if (isNumberStart(byte)) {
+      reader.number();
+    } else {
+      return refuse(reader, mismatch('a decimal number'));
+    }
+    return parseDecimal(reader.text, reader.textStart, reader.textEnd, this.value) ? undefined : NOT_A_DECIMAL;
+  }
+
+  protected append(): void {
+    this.builder.append(this.value);
+  }
 }
 
 const SMALL_RANGES: Partial<Record<ColumnType, readonly [min: number, max: number]>> = {

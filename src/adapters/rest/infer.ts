@@ -1,12 +1,14 @@
 /**
  * Columns from rows: what a table needs to hold the members of a JSON request (DESIGN section 4, inferred tables).
- * - integers: int64 (uint64 when they need it), float64 as soon as one is not an integer or is larger; booleans; strings
+ * - integers: int64 (uint64 or decimal when they need it), float64 as soon as one is not an integer or is larger; booleans; strings
  * - timestamp: when the name says so (TIME_NAMES) and a value is a time, or when every value is a full RFC 3339 date-time
  * - json: objects, arrays, and members whose values are of several kinds
  * Null says nothing.
  */
+import { WideInteger } from '../../columnar/decimal';
 import { Interner } from '../../columnar/interner';
 import type { ColumnType, TableSchema } from '../../core/table-schema';
+import { parseDecimal } from '../decimal-number';
 import { isBuiltin, isTimeName } from '../friendly-names';
 import { type Int64Halves, isPlainInteger, parseInt64, parseUint64 } from '../json-number';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
@@ -28,6 +30,8 @@ const SEEN = {
   nested: 128,
   /** Any value that can be read as a time. */
   time: 256,
+  /** An integer beyond 64 bits that a decimal holds. */
+  huge: 512,
 } as const;
 
 /** The columns that a JSON body needs beyond `known`. Throws IngestError `invalid_argument` when the body is not JSON. */
@@ -41,7 +45,7 @@ export function inferColumns(body: Uint8Array, kind: JsonKind, known: TableSchem
   return newColumns(new Map(types), known);
 }
 
-const NUMBERS = SEEN.int | SEEN.large | SEEN.negative | SEEN.float;
+const NUMBERS = SEEN.int | SEEN.large | SEEN.negative | SEEN.float | SEEN.huge;
 
 function typeOf(name: string, seen: number): ColumnType {
   const kinds = seen & ~SEEN.time;
@@ -51,8 +55,9 @@ function typeOf(name: string, seen: number): ColumnType {
   if (kinds === SEEN.bool) return 'bool';
   if ((kinds & ~NUMBERS) !== 0) return 'json';
   if ((kinds & SEEN.float) !== 0) return 'float64';
+  if ((kinds & SEEN.huge) !== 0) return 'decimal';
   if ((kinds & SEEN.large) === 0) return 'int64';
-  return (kinds & SEEN.negative) === 0 ? 'uint64' : 'float64';
+  return (kinds & SEEN.negative) === 0 ? 'uint64' : 'decimal';
 }
 
 /** Collects the names of members and the kinds of their values; a broken line leaves nothing behind. */
@@ -62,6 +67,7 @@ class MemberCollector implements RowVisitor {
   /** Pairs of name and kind of the open row. */
   private readonly open: number[] = [];
   private readonly scratch: Int64Halves = { low: 0, high: 0 };
+  private readonly wide = new WideInteger();
 
   row(reader: JsonReader, byte: number): void {
     this.open.length = 0;
@@ -126,6 +132,7 @@ class MemberCollector implements RowVisitor {
     if (!isPlainInteger(bytes, start, end)) return SEEN.float | time;
     const sign = bytes[start] === JSON_BYTE.minus ? SEEN.negative : 0;
     if (parseInt64(bytes, start, end, this.scratch) === undefined) return SEEN.int | sign | time;
-    return parseUint64(bytes, start, end, this.scratch) === undefined ? SEEN.large : SEEN.float;
+    if (parseUint64(bytes, start, end, this.scratch) === undefined) return SEEN.large;
+    return parseDecimal(bytes, start, end, this.wide) ? SEEN.huge : SEEN.float;
   }
 }

@@ -1,6 +1,7 @@
 import { AttributesBuilder } from '../../columnar/attributes';
 import { BoolBuilder, int64Builder, NumberBuilder, timestampBuilder, uint64Builder } from '../../columnar/builders';
 import { binaryBuilder, utf8Builder } from '../../columnar/bytes-builder';
+import { DecimalBuilder } from '../../columnar/decimal';
 import { InternedBuilder } from '../../columnar/interned';
 import type { ColumnSchema, ColumnType } from '../../core/table-schema';
 import {
@@ -9,6 +10,7 @@ import {
   BoolColumn,
   type Column,
   DateColumn,
+  DecimalColumn,
   FloatColumn,
   Int64Column,
   JsonColumn,
@@ -30,6 +32,7 @@ const MAKERS: Readonly<Record<ColumnType, (schema: ColumnSchema) => Column>> = {
   uint8: (schema) => new SmallIntColumn(schema, NumberBuilder.uint8()),
   uint32: (schema) => new SmallIntColumn(schema, NumberBuilder.uint32()),
   uint64: (schema) => new Int64Column(schema, uint64Builder()),
+  decimal: (schema) => new DecimalColumn(schema, new DecimalBuilder()),
   float32: (schema) => new FloatColumn(schema, NumberBuilder.float32()),
   float64: (schema) => new FloatColumn(schema, NumberBuilder.float64()),
   binary: (schema) => new BinaryColumn(schema, binaryBuilder()),

@@ -36,6 +36,7 @@ const VALUE_TYPES: Readonly<Record<Exclude<ColumnType, 'string'>, string>> = {
   uint8: 'UInt8',
   uint32: 'UInt32',
   uint64: 'UInt64',
+  decimal: 'Decimal(76, 38)',
   float32: 'Float32',
   float64: 'Float64',
   binary: 'String',

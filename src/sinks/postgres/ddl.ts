@@ -22,6 +22,7 @@ export const PG_TYPES: Readonly<Record<ColumnType, string>> = {
   uint8: 'smallint',
   uint32: 'bigint',
   uint64: 'numeric(20,0)',
+  decimal: 'numeric',
   float32: 'real',
   float64: 'double precision',
   binary: 'bytea',

@@ -15,6 +15,7 @@ import { columnData } from '../../columnar/record-batch';
 import { UnfitBatchError } from '../../core/sink';
 import type { ColumnType, TableSchema } from '../../core/table-schema';
 import { attributesWriter, bytesWriter, cachedWriter, type FieldWriter, jsonWriter, textWriter } from './copy-json';
+import { decimalWriter, uint64Writer } from './copy-numeric';
 import { byteSource, CopyOutput } from './copy-output';
 import { nanosBelow, putMicros } from './copy-time';
 import { nanosColumn } from './ddl';
@@ -23,8 +24,8 @@ import { nanosColumn } from './ddl';
 const CHUNK_BYTES = 512 * 1024;
 const HEADER = byteSource(Buffer.from([...Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), 0, 0, 0, 0, 0, 0, 0, 0]));
 const DAYS_1970_TO_2000 = 10_957;
-/** Greatest size of a field of fixed size: numeric of 20 digits, with its length. */
-const FIXED_FIELD_BYTES_MAX = 22;
+/** Greatest size of a field of fixed size: the numeric of a decimal, with its length. */
+const FIXED_FIELD_BYTES_MAX = 52;
 
 interface CopyColumn {
   readonly name: string;
@@ -145,14 +146,15 @@ const WRITERS: Readonly<Record<ColumnType, MakeWriter>> = {
     return (position, at) => out.putLong(0, values[position], at);
   },
   int64: longWriter,
-  uint64: numericWriter,
+  uint64: uint64Writer,
+  decimal: decimalWriter,
   float32: (data, out) => {
     const { buffer, byteOffset, length } = data.values as Float32Array;
     const bits = new Int32Array(buffer, byteOffset, length);
     return (position, at) => out.putInt(bits[position], at);
   },
   float64: longWriter,
-  'list<uint64>': (data, out) => arrayWriter(data, out, { oid: 1700, item: numericWriter }),
+  'list<uint64>': (data, out) => arrayWriter(data, out, { oid: 1700, item: uint64Writer }),
   'list<int64>': (data, out) => arrayWriter(data, out, { oid: 20, item: longWriter }),
   'list<float64>': (data, out) => arrayWriter(data, out, { oid: 701, item: longWriter }),
   'list<string>': (data, out) => arrayWriter(data, out, { oid: 25, item: textWriter }),
@@ -167,44 +169,6 @@ function longWriter(data: Data, out: CopyOutput): FieldWriter {
 function nanosWriter(data: Data, out: CopyOutput): FieldWriter {
   const halves = halvesOf(data);
   return (position, at) => out.putShort(nanosBelow(halves[position * 2], halves[position * 2 + 1] | 0), at);
-}
-
-/** numeric: int16 number of digits, weight of the first, sign, scale, digits to base 10000 (PostgreSQL, numeric_recv). */
-function numericWriter(data: Data, out: CopyOutput): FieldWriter {
-  const halves = halvesOf(data);
-  const digits = new Uint16Array(5);
-  return (position, at) => {
-    const count = splitDigits(halves[position * 2], halves[position * 2 + 1], digits);
-    const { view } = out;
-    view.setInt32(at, 8 + count * 2);
-    view.setInt16(at + 4, count);
-    view.setInt16(at + 6, count > 0 ? count - 1 : 0);
-    view.setInt32(at + 8, 0);
-    let to = at + 12;
-    for (let i = count - 1; i >= 0; i--, to += 2) view.setUint16(to, digits[i]);
-    return to;
-  };
-}
-
-/** Digits to base 10000 of an unsigned 64-bit number, least first; gives their number. Long division by 16-bit limbs. */
-function splitDigits(low: number, high: number, digits: Uint16Array): number {
-  let a = high >>> 16;
-  let b = high & 0xffff;
-  let c = low >>> 16;
-  let d = low & 0xffff;
-  let count = 0;
-  while ((a | b | c | d) !== 0) {
-    let rest = a;
-    a = (rest / 10_000) | 0;
-    rest = (rest - a * 10_000) * 65_536 + b;
-    b = (rest / 10_000) | 0;
-    rest = (rest - b * 10_000) * 65_536 + c;
-    c = (rest / 10_000) | 0;
-    rest = (rest - c * 10_000) * 65_536 + d;
-    d = (rest / 10_000) | 0;
-    digits[count++] = rest - d * 10_000;
-  }
-  return count;
 }
 
 /**
@@ -245,7 +209,7 @@ function arrayWriter(data: Data, out: CopyOutput, element: { oid: number; item: 
 
 const sameKind = (a: DataType, b: DataType): boolean =>
   a.typeId === b.typeId &&
-  (['bitWidth', 'isSigned', 'precision'] as const).every(
+  (['bitWidth', 'isSigned', 'precision', 'scale'] as const).every(
     (key) => (a as Int)[key as 'bitWidth'] === (b as Int)[key as 'bitWidth'],
   );
 

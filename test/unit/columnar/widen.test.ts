@@ -9,6 +9,7 @@ import type { ColumnSchema, ColumnType, TableSchema } from '../../../src/core/ta
 import { isNumeric, joinTypes } from '../../../src/core/type-lattice';
 import { COLUMN_VALUES, columnOf } from '../../support/columns';
 import { timestamps } from '../../support/log-batches';
+import { plainRows } from '../../support/plain-rows';
 
 const time: ColumnSchema = { name: 'time', type: 'timestamp', nullable: false };
 const schemaOf = (columns: readonly ColumnSchema[]): TableSchema => ({
@@ -19,10 +20,10 @@ const schemaOf = (columns: readonly ColumnSchema[]): TableSchema => ({
   tier: 'hot',
 });
 
-/** Values as apache-arrow reads them, as texts. */
+/** Values as texts. */
 function valuesOf(batch: ReturnType<typeof recordBatch>, name: string): (string | null)[] {
-  const vector = batch.getChild(name);
-  return Array.from(vector ?? [], (value: string | number | bigint | null) => (value === null ? null : String(value)));
+  if (columnData(batch, name) === undefined) return [];
+  return plainRows(batch).map(({ [name]: value }) => (value === undefined ? null : String(value as string | number | bigint)));
 }
 
 const numeric = COLUMN_TYPES.filter(isNumeric);

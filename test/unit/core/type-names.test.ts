@@ -27,12 +27,29 @@ test.each([
   ['double precision[]', 'list<float64>'],
   ['Array(UInt64)', 'list<uint64>'],
   ['Map(String, String)', undefined],
+  ['decimal', 'decimal'],
+  ['numeric(10,2)', 'decimal'],
+  ['Decimal(76, 38)', 'decimal'],
+  ['Decimal64(4)', 'decimal'],
+  ['decimal128(18, 4)', 'decimal'],
+  ['numeric(76, 10)', undefined],
+  ['numeric(50, 40)', undefined],
+  ['decimal(5,-2)', undefined],
+  ['struct<a: int64, b: list<item: string>>', 'json'],
+  ['list<item: int32>', 'list<int64>'],
+  ['fixed_size_list<item: float>[3]', 'list<float64>'],
+  ['large_list<item: uint8>', 'list<uint64>'],
+  ['integer[]', 'list<int64>'],
+  ['real[3]', 'list<float64>'],
+  ['Array(Bool)', 'json'],
+  ['numeric(4,1)[]', 'json'],
+  ['Array(Nothing)', undefined],
   ['map', 'attributes'],
 ])('%s means %s', (name, type) => {
   expect(columnTypeOf(name)).toBe(type);
 });
 
-test.each(['', 'decimal', 'numeric(10,2)', 'interval', 'time', 'constructor', '__proto__', 'int32(7)'])(
+test.each(['', '[]', 'list<>', 'interval', 'time', 'constructor', '__proto__', 'int32(7)'])(
   'no column type is meant by "%s"',
   (name) => {
     expect(columnTypeOf(name)).toBeUndefined();

@@ -120,7 +120,7 @@ describe('rows', () => {
       any: 'json',
       map: 'json',
       at: 'timestamp',
-      both: 'float64',
+      both: 'decimal',
       flag: 'bool',
       bytes: 'binary',
       small: 'int64',

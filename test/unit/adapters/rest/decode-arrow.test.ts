@@ -252,7 +252,9 @@ describe('Arrow rows', () => {
       },
       { timestamp: 1_000_000n, labels: [['at', 1, '1970-01-01T00:00:00.005Z']] },
     ]);
-    expect(() => decode({ l: vectorFromArray([[1]], list(new Int32())) }, LOGS_EVENTS)).toThrow('a list cannot be an attribute');
+    expect(rowsOf(decode({ l: vectorFromArray([[1, 2]], list(new Int32())) }, LOGS_EVENTS))).toMatchObject([
+      { labels: [['l', 5, '[1,2]']] },
+    ]);
   });
 
   test('metrics keep integers exactly, spans get their duration', () => {
