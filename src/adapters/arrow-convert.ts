@@ -16,7 +16,7 @@ import { ATTRIBUTE_KIND, type ColumnType } from '../core/table-schema';
 import { mapAttributes, structAttributes } from './arrow-attributes';
 import { jsonText } from './arrow-json';
 import { columnTypeOf, isKindAndText, isNested } from './arrow-types';
-import { converterFor } from './arrow-values';
+import { converterFor, jsonProblem } from './arrow-values';
 import { type CellProblem, mismatch, NOT_A_DECIMAL, timeProblem } from './cell-problem';
 
 /** A column of a foreign stream. */
@@ -37,6 +37,7 @@ export function convertColumn(data: Data, field: ForeignField, to: ColumnType, r
   if (kind === 'struct' && to === 'attributes') return withValidity(structAttributes(field, data), data);
   if (kind === 'list' && to.startsWith('list<')) return convertList(data, field, to, report);
   if (isNested(field)) return to === 'json' ? nestedJson(data, field) : convertValues(data, field, to, report);
+  if (kind === 'utf8' && to === 'json' && allJson(data)) return data;
   if (!isSameForm(field, to)) return convertValues(data, field, to, report);
   if (to === 'timestamp') checkTimes(data, report);
   return to === 'decimal' ? sameDecimals(data, report) : data;
@@ -58,6 +59,20 @@ function nestedJson(data: Data, field: ForeignField): Data {
     else builder.appendString(text(row));
   }
   return builder.finish();
+}
+
+/** Is every text JSON? */
+function allJson(data: Data): boolean {
+  const view = viewColumn(data);
+  const { values, valueOffsets } = view.values;
+  // The values of a dictionary are read once.
+  const rows = view.indexes === undefined ? view : viewColumn(view.values);
+  for (let row = 0; row < rows.values.length; row++) {
+    const at = positionOf(rows, row);
+    if (at >= 0 && jsonProblem((values as Uint8Array).subarray(valueOffsets[at], valueOffsets[at + 1])) !== undefined)
+      return false;
+  }
+  return true;
 }
 
 /** Decimals of the column's own scale and width. Their precision may be another one, and a value may be beyond that of the column. */
