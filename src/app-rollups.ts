@@ -1,4 +1,5 @@
 /** Roll-ups of the configured tables: part of the composition root. */
+import { tableOptions } from './app-stores';
 import type { Config } from './config';
 import { durationMs } from './core/duration';
 import type { BusyDays, Rollup } from './core/rollup';
@@ -8,8 +9,8 @@ import type { Logger, Telemetry } from './telemetry';
 import { RollupKeeper } from './tiering/rollups';
 
 export interface RollupParts {
-  readonly config: Config['rollups'];
-  /** The cold store. */
+  readonly config: Config;
+  /** The cold store, or one shard of it. */
   readonly url: string;
   readonly tables: () => readonly TableSchema[];
   readonly busyDays: BusyDays;
@@ -19,13 +20,13 @@ export interface RollupParts {
 
 /** Starts to keep roll-ups. Gives what ends it. */
 export function startRollups({ config, url, tables, ...parts }: RollupParts): { stop(): Promise<void> } {
-  const store = new ClickHouseRollups({ url, logger: parts.logger });
+  const store = new ClickHouseRollups({ url, logger: parts.logger, ...tableOptions(config) });
   const keeper = new RollupKeeper({
     ...parts,
     store,
-    rollups: () => tables().flatMap((schema) => rollupsOf(schema, config)),
-    closeAfterMs: config.close_after_ms,
-    intervalMs: config.interval_ms,
+    rollups: () => tables().flatMap((schema) => rollupsOf(schema, config.rollups)),
+    closeAfterMs: config.rollups.close_after_ms,
+    intervalMs: config.rollups.interval_ms,
     clock: Date.now,
   });
   keeper.start();

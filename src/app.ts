@@ -12,26 +12,15 @@ import { type CommonDeliveryOptions, DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_B
 import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
 import { startRollups } from './app-rollups';
 import { startSchemas } from './app-schemas';
+import { NO_STORES, openStores, type Stores } from './app-stores';
 import type { Config } from './config';
 import { type Lsn, lsn } from './core/ids';
 import { LIMITS } from './core/limits';
-import type { RowEraser } from './core/row-eraser';
-import type { SharedRegistry, StoreTables } from './core/schema-registry';
 import type { Sink } from './core/sink';
 import type { TableSchema, Tier } from './core/table-schema';
-import { EmbeddedClickHouse } from './embedded/clickhouse/launcher';
-import { EmbeddedPostgres } from './embedded/postgres';
 import { IdempotencyKeys } from './ingest/idempotency';
 import { WalIngest } from './ingest/ingest';
-import type { SqlStore } from './query/answer';
-import { ClickHouseSql } from './query/cold';
-import { PostgresSql } from './query/hot';
 import { FileRegistry } from './registry/registry';
-import { ClickHouseEraser } from './sinks/clickhouse/erase';
-import { ClickHouseSink } from './sinks/clickhouse/sink';
-import { PostgresEraser } from './sinks/postgres/erase';
-import { ensureReaderRole } from './sinks/postgres/reader-role';
-import { PostgresSink } from './sinks/postgres/sink';
 import { StopList } from './stop-list';
 import { type Logger, Telemetry } from './telemetry';
 import { Delivery } from './tiering/delivery';
@@ -47,25 +36,6 @@ export interface Addresses {
   readonly http: string;
   readonly admin: string;
 }
-
-interface Stores {
-  readonly sinks: readonly Sink[];
-  readonly sql: Record<Tier, SqlStore | undefined>;
-  readonly erasers: readonly RowEraser[];
-  readonly tables: readonly StoreTables[];
-  readonly shared: SharedRegistry | undefined;
-  /** Of the cold store. */
-  readonly coldUrl: string | undefined;
-}
-
-const NO_STORES: Stores = {
-  sinks: [],
-  sql: { hot: undefined, cold: undefined },
-  erasers: [],
-  tables: [],
-  shared: undefined,
-  coldUrl: undefined,
-};
 
 /** Longest wait for the stores before the server takes rows without them. */
 const STORES_WAIT_MS = 10_000;
@@ -181,52 +151,19 @@ export class App {
     return keys;
   }
 
-  /** The sinks, on the given stores or on embedded ones, and the SQL readers beside them. */
-  private async openStores(registry: FileRegistry): Promise<Stores> {
-    const { config, logger, telemetry } = this;
-    const limits = { rowsMax: config.query.rows_max, timeoutMs: config.query.timeout_ms };
-    const [postgres, clickhouse] = await Promise.all([this.postgresUrl(), this.clickhouseUrl()]);
-    const hot = new PostgresSink({ url: postgres, logger, telemetry, onSchema: (schema) => registry.adopt(schema) });
-    const cold = new ClickHouseSink({ url: clickhouse, logger });
-    const reader = config.postgres_url === undefined ? await ensureReaderRole(postgres) : postgres;
-    const sql = { hot: new PostgresSql(reader, limits), cold: new ClickHouseSql(clickhouse, limits) };
-    this.stops.add('connections', async () => {
-      await Promise.all([sql.hot.close(), sql.cold.close(), hot.stop(), cold.stop()]);
-    });
-    const erasers = [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse)];
-    return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot, coldUrl: clickhouse };
+  private openStores(registry: FileRegistry): Promise<Stores> {
+    const { config, logger, telemetry, stops, progress } = this;
+    return openStores({ config, logger, telemetry, stops, progress, onSchema: (schema) => registry.adopt(schema) });
   }
 
-  private startRollups(registry: FileRegistry, { coldUrl: url }: Stores): void {
-    if (url === undefined) return;
+  private startRollups(registry: FileRegistry, { coldUrls: urls }: Stores): void {
     const { config, telemetry, logger } = this;
     const busyDays = (): Promise<ReadonlySet<string>> => Promise.resolve(new Set());
     const tables = (): readonly TableSchema[] => registry.list();
-    const rollups = startRollups({ config: config.rollups, url, tables, busyDays, telemetry, logger });
-    this.stops.add('roll-ups', () => rollups.stop());
-  }
-
-  private async postgresUrl(): Promise<string> {
-    const { config, logger } = this;
-    if (config.postgres_url !== undefined) return config.postgres_url;
-    this.progress('starting the embedded PostgreSQL (the first start makes the database, some seconds)');
-    const server = await EmbeddedPostgres.start({ dataDir: join(config.data_dir, 'postgres'), logger });
-    this.stops.add('embedded PostgreSQL', () => server.stop());
-    return server.url;
-  }
-
-  private async clickhouseUrl(): Promise<string> {
-    const { config, logger } = this;
-    if (config.clickhouse_url !== undefined) return config.clickhouse_url;
-    this.progress('starting the embedded ClickHouse engine');
-    const server = await EmbeddedClickHouse.start({
-      dataDir: join(config.data_dir, 'clickhouse'),
-      host: '127.0.0.1',
-      port: 0,
-      logger,
-    });
-    this.stops.add('embedded ClickHouse', () => server.stop());
-    return server.url;
+    for (const url of urls) {
+      const rollups = startRollups({ config, url, tables, busyDays, telemetry, logger });
+      this.stops.add('roll-ups', () => rollups.stop());
+    }
   }
 
   private async openDeadLetters(wal: FileWal, registry: FileRegistry): Promise<DeadLetters> {

@@ -61,6 +61,9 @@ const isPeriod = (text: string): boolean => {
   const ms = durationMs(text) ?? 0;
   return ms >= 1_000 && DAY_MS % ms === 0;
 };
+const flag = (fallback: boolean) =>
+  z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]).default(fallback);
+
 /** A length of time that divides a day. */
 const PERIOD = z.string().refine(isPeriod, 'must be a time that divides a day, such as 1m or 1h');
 
@@ -108,6 +111,26 @@ const SCHEMA = z.strictObject({
       traces: tiers('hot').describe('Tiers of traces_spans'),
       logs: tiers('cold').describe('Tiers of logs_events'),
       rules: rules.describe('Rules by signal, tables, severity and labels that come before these; see docs/routing.md'),
+    })
+    .prefault({}),
+  clickhouse: z
+    .strictObject({
+      cluster: z.string().min(1).optional().describe('Cluster on which tables and views are made (ON CLUSTER)'),
+      replicated: flag(false).describe('Tables are ReplicatedMergeTree'),
+      replica_path: z
+        .string()
+        .min(1)
+        .default('/clickhouse/tables/{shard}/{database}/{table}')
+        .describe('Path of a replicated table in Keeper; macros as ClickHouse knows them'),
+      replica_name: z.string().min(1).default('{replica}').describe('Name of the replica in Keeper'),
+      distributed: flag(false).describe('Rows lie in local tables on the shards of the cluster, read through Distributed tables'),
+      shard_urls: structured(z.array(url(['http:', 'https:'])))
+        .default([])
+        .describe('One URL for each shard, which take the inserts; without, all go to clickhouse_url'),
+      storage_policy: z.string().min(1).optional().describe('Storage policy of new tables'),
+      keep_days: structured(z.record(z.string(), count(1, 36_500)))
+        .default({})
+        .describe('Days that ClickHouse keeps rows after their time, by table (TTL); for ever without'),
     })
     .prefault({}),
   rollups: z
@@ -209,7 +232,20 @@ export function loadConfig(path?: string, environment: NodeJS.ProcessEnv = proce
   if (config.in_flight_bytes_max < config.request_bytes_max) {
     throw new ConfigError('configuration: in_flight_bytes_max must not be below request_bytes_max');
   }
+  checkCluster(config);
   return config;
+}
+
+function checkCluster({ sinks, clickhouse_url: clickhouseUrl, clickhouse }: Config): void {
+  const { cluster, replicated, distributed, shard_urls: shardUrls } = clickhouse;
+  const refuse = (key: string, reason: string): void => {
+    throw new ConfigError(`configuration: clickhouse.${key}: ${reason}`);
+  };
+  const isCluster = cluster !== undefined || replicated || distributed;
+  if (isCluster && clickhouseUrl === undefined && sinks !== 'none')
+    refuse('cluster', 'the embedded engine is no cluster, clickhouse_url is needed');
+  if (distributed && cluster === undefined) refuse('distributed', 'needs clickhouse.cluster');
+  if (shardUrls.length > 0 && !distributed) refuse('shard_urls', 'needs clickhouse.distributed');
 }
 
 /** The environment for a process we start: ours without our settings, which it gets in other ways. */
@@ -223,6 +259,7 @@ export function maskConfig(config: Config): Config {
     ...config,
     ...(config.postgres_url ? { postgres_url: maskUrl(config.postgres_url) } : {}),
     ...(config.clickhouse_url ? { clickhouse_url: maskUrl(config.clickhouse_url) } : {}),
+    clickhouse: { ...config.clickhouse, shard_urls: config.clickhouse.shard_urls.map(maskUrl) },
   };
 }
 

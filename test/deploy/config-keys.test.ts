@@ -132,6 +132,16 @@ describe('the configuration of a pod', () => {
         logs: ['hot'],
         rules: [{ signal: 'logs', severity: 'warn', labels: { env: ['prod', 'x*'] }, tables: ['a'], tiers: ['hot'] }],
       },
+      clickhouse: {
+        cluster: 'main',
+        replicated: true,
+        replica_path: '/tables/{uuid}/{shard}',
+        replica_name: '{replica}',
+        distributed: true,
+        shard_urls: ['http://a:8123'],
+        storage_policy: 'tiered',
+        keep_days: { logs_events: 30 },
+      },
       rollups: {
         tables: { orders: ['1d'] },
         keep_days: { '1d': 400 },

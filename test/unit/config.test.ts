@@ -94,3 +94,24 @@ test('routing rules are a list in the file and YAML text in the environment', ()
   expect(bad('[{tiers: hot, app: x}]')).toThrow(/routing\.rules\.0\.app/);
   expect(bad('[}')).toThrow(/routing\.rules: is not YAML/);
 });
+
+test('a cluster needs a ClickHouse of its own, and shards need distributed tables', () => {
+  const load = (settings: Record<string, string>) => () =>
+    loadConfig(
+      undefined,
+      Object.fromEntries(Object.entries(settings).map(([name, value]) => [`THERMOCLINE_CLICKHOUSE_${name}`, value])),
+    );
+  const url = { URL: 'http://user:secret@ch:8123/db' };
+  expect(load({ REPLICATED: 'true' })).toThrow(/clickhouse_url is needed/);
+  expect(load({ ...url, DISTRIBUTED: 'true' })).toThrow(/clickhouse\.distributed: needs clickhouse\.cluster/);
+  expect(load({ ...url, SHARD_URLS: '[http://a:8123]' })).toThrow(/shard_urls: needs clickhouse\.distributed/);
+  const config = load({
+    ...url,
+    CLUSTER: 'c',
+    DISTRIBUTED: 'true',
+    SHARD_URLS: '["http://u:secret@a:8123"]',
+    KEEP_DAYS: '{logs_events: 30}',
+  })();
+  expect(config.clickhouse).toMatchObject({ cluster: 'c', distributed: true, replicated: false, keep_days: { logs_events: 30 } });
+  expect(JSON.stringify(maskConfig(config))).not.toContain('secret');
+});

@@ -8,6 +8,8 @@
 import { storeNameOf } from '../../core/column-name';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../core/table-schema';
 import { holds, isNumeric } from '../../core/type-lattice';
+import { localTable, mergeTree, onCluster } from './cluster';
+import type { DdlOptions } from './ddl-options';
 import { identifier, literal, qualified } from './sql';
 
 /** Batch id columns of rule C1: the first 64 bits of the WAL id, and the first LSN of the insert. */
@@ -16,14 +18,6 @@ export const BATCH_LO = '_batch_lo';
 
 /** Inserts of one table whose tokens ClickHouse remembers: 10 times what could ever be under way (C1). */
 const DEDUPLICATION_WINDOW = 10_000;
-
-export interface DdlOptions {
-  readonly database: string;
-  /** Name of a cluster: adds ON CLUSTER to every statement. */
-  readonly cluster?: string;
-  /** ReplicatedMergeTree with this Keeper path and replica name (macros such as `{shard}` are kept as they are). */
-  readonly replicated?: { readonly path: string; readonly replica: string };
-}
 
 const VALUE_TYPES: Readonly<Record<Exclude<ColumnType, 'string'>, string>> = {
   timestamp: "DateTime64(9, 'UTC')",
@@ -75,9 +69,6 @@ const BATCH_COLUMNS = [BATCH_HI, BATCH_LO].map((name) => `${identifier(name)} UI
 const BATCH_INDEX = `idx_batch (${identifier(BATCH_HI)}, ${identifier(BATCH_LO)}) TYPE minmax GRANULARITY 1`;
 const TRACE_INDEX = 'idx_trace_id `trace_id` TYPE bloom_filter(0.001) GRANULARITY 1';
 
-export const onCluster = (options: DdlOptions): string =>
-  options.cluster === undefined ? '' : ` ON CLUSTER ${identifier(options.cluster)}`;
-
 const hasString = (schema: TableSchema, name: string): boolean =>
   schema.columns.some((column) => column.name === name && column.type === 'string');
 
@@ -87,11 +78,6 @@ const sortingKey = (schema: TableSchema): string =>
 
 /** The expression of the partition: its value is the `partition` of a write's identity. */
 export const partitionExpression = (timeColumn: string): string => `toYYYYMMDD(${identifier(timeColumn)})`;
-
-function engine(options: DdlOptions): string {
-  if (options.replicated === undefined) return 'MergeTree';
-  return `ReplicatedMergeTree(${literal(options.replicated.path)}, ${literal(options.replicated.replica)})`;
-}
 
 /** Rule C1: remember tokens, and have a part on disk before the insert is answered. */
 const SETTINGS: readonly (readonly [name: string, value: number])[] = [
@@ -104,6 +90,23 @@ const SETTINGS: readonly (readonly [name: string, value: number])[] = [
 function settings(options: DdlOptions): string {
   const window = options.replicated === undefined ? 'non_replicated_deduplication_window' : 'replicated_deduplication_window';
   return [[window, DEDUPLICATION_WINDOW], ...SETTINGS].map(([name, value]) => `${name} = ${value}`).join(', ');
+}
+
+/** Settings that only a new table can be given. */
+const creationSettings = ({ storagePolicy }: DdlOptions): string =>
+  storagePolicy === undefined ? '' : `, storage_policy = ${literal(storagePolicy)}`;
+
+/** Whole partitions go when all their rows are too old; undefined: rows are kept for ever. */
+export function rowTtl(schema: TableSchema, { keepDays = {} }: DdlOptions): string | undefined {
+  if (!Object.hasOwn(keepDays, schema.table)) return undefined;
+  return `toDateTime(${identifier(schema.timeColumn)}) + toIntervalDay(${keepDays[schema.table]})`;
+}
+
+/** The change that gives a table this TTL; undefined when it has it. `engine`: `engine_full` of the stored table. */
+export function ttlChange(engine: string, ttl: string | undefined): string | undefined {
+  const plain = (text: string | undefined): string | undefined => text?.replaceAll('`', '');
+  if (plain(/ TTL (.*?)(?: SETTINGS |$)/.exec(engine)?.[1]) === plain(ttl)) return undefined;
+  return ttl === undefined ? 'REMOVE TTL' : `MODIFY TTL ${ttl}`;
 }
 
 /** Refuses names that would hide our own columns; the registry refuses them to clients already. */
@@ -121,14 +124,16 @@ export const createDatabase = (options: DdlOptions): string =>
 export function createTable(schema: TableSchema, options: DdlOptions): string {
   checkColumns(schema);
   const columns = schema.columns.map((column) => columnDefinition(column, schema.timeColumn));
+  const ttl = rowTtl(schema, options);
   const indexes = [BATCH_INDEX, ...(hasString(schema, 'trace_id') ? [TRACE_INDEX] : [])].map((index) => `INDEX ${index}`);
   return [
-    `CREATE TABLE IF NOT EXISTS ${qualified(options.database, schema.table)}${onCluster(options)} (`,
+    `CREATE TABLE IF NOT EXISTS ${qualified(options.database, localTable(schema.table, options))}${onCluster(options)} (`,
     [...columns, ...BATCH_COLUMNS, ...indexes].map((line) => `  ${line}`).join(',\n'),
-    `) ENGINE = ${engine(options)}`,
+    `) ENGINE = ${mergeTree('MergeTree', options)}`,
     `PARTITION BY ${partitionExpression(schema.timeColumn)}`,
     `ORDER BY ${sortingKey(schema)}`,
-    `SETTINGS ${settings(options)}`,
+    ...(ttl === undefined ? [] : [`TTL ${ttl}`]),
+    `SETTINGS ${settings(options)}${creationSettings(options)}`,
   ].join('\n');
 }
 
@@ -148,10 +153,11 @@ export interface StoredTable {
 
 /** What the store would tell of a table that was made for this schema. */
 export function storedForm(schema: TableSchema, options: DdlOptions): StoredTable {
+  const ttl = rowTtl(schema, options);
   const own = [BATCH_HI, BATCH_LO].map((name): [string, string] => [name, 'UInt64']);
   return {
-    engine: engine(options),
-    engine_full: `SETTINGS ${settings(options)}`,
+    engine: mergeTree('MergeTree', options),
+    engine_full: `${ttl === undefined ? '' : ` TTL ${ttl}`} SETTINGS ${settings(options)}`,
     partition_key: partitionExpression(schema.timeColumn),
     comment: '',
     columns: [...schema.columns.map((column): [string, string] => [column.name, columnType(column, schema.timeColumn)]), ...own],
@@ -181,11 +187,15 @@ export function alterTable(schema: TableSchema, stored: StoredTable, options: Dd
     changes.push(...BATCH_COLUMNS.map((definition) => `ADD COLUMN IF NOT EXISTS ${definition}`));
     changes.push(`ADD INDEX IF NOT EXISTS ${BATCH_INDEX}`);
   }
-  const alter = `ALTER TABLE ${qualified(options.database, schema.table)}${onCluster(options)}`;
+  const alter = `ALTER TABLE ${qualified(options.database, localTable(schema.table, options))}${onCluster(options)}`;
   const statements = widenings
     .flatMap((widening) => widenColumn(widening, schema.timeColumn))
     .map((change) => `${alter} ${change}`);
   if (changes.length > 0) statements.push(`${alter} ${changes.join(', ')}`);
+  const wanted = rowTtl(schema, options);
+  // A TTL that an operator has set by hand stays.
+  const ttl = wanted === undefined ? undefined : ttlChange(stored.engine_full, wanted);
+  if (ttl !== undefined) statements.push(`${alter} ${ttl} SETTINGS materialize_ttl_after_modify = 0`);
   const settled = SETTINGS.every(([name]) => stored.engine_full.includes(`${name} = `));
   return settled ? statements : [...statements, `${alter} MODIFY SETTING ${settings(options)}`];
 }

@@ -7,7 +7,9 @@ import type { RecordBatch } from 'apache-arrow';
 import { concatRows } from '../../columnar/concat';
 import type { SinkWrite } from '../../core/sink';
 import { type Refusal, runsOf } from '../isolate';
+import { localTable } from './cluster';
 import type { Connection } from './connection';
+import type { DdlOptions } from './ddl-options';
 import { encodeArrow } from './encode-arrow';
 import { StoreError } from './errors';
 import { identifier, qualified } from './sql';
@@ -23,7 +25,7 @@ export class Probe {
 
   constructor(
     private readonly connection: Connection,
-    private readonly database: string,
+    private readonly ddl: DdlOptions,
     private readonly write: SinkWrite,
     private readonly timeoutMs: number,
   ) {
@@ -33,11 +35,11 @@ export class Probe {
   }
 
   private get qualifiedName(): string {
-    return qualified(this.database, this.name);
+    return qualified(this.ddl.database, this.name);
   }
 
   async create(): Promise<void> {
-    const like = qualified(this.database, this.write.id.table);
+    const like = qualified(this.ddl.database, localTable(this.write.id.table, this.ddl));
     await this.connection.command(`CREATE OR REPLACE TABLE ${this.qualifiedName} AS ${like} ENGINE = Null`);
   }
 
@@ -57,7 +59,7 @@ export class Probe {
     } catch (error) {
       if (error instanceof RangeError) return { stage: 'schema', code: 'too_large', message: error.message };
       if (!(error instanceof StoreError && error.kind === 'content')) throw error;
-      return refusalOf(error, this.database, this.name, write);
+      return refusalOf(error, this.ddl.database, this.name, write);
     }
   }
 }

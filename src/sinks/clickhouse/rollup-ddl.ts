@@ -13,7 +13,9 @@ import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-ta
 import type { Rollup } from '../../core/rollup';
 import type { ColumnSchema, TableSchema } from '../../core/table-schema';
 import { isNumeric } from '../../core/type-lattice';
-import { columnType, type DdlOptions, onCluster, partitionExpression } from './ddl';
+import { everywhere, localTable, mergeTree, onCluster } from './cluster';
+import { columnType, partitionExpression } from './ddl';
+import type { DdlOptions } from './ddl-options';
 import { identifier, literal, qualified } from './sql';
 
 /** Column, type and expression over a row of the source. */
@@ -51,6 +53,7 @@ const QUANTILES = [0.5, 0.9, 0.95, 0.99];
 const BUCKET = '`bucket`';
 
 export const rollupTable = ({ source, period }: Rollup): string => `_rollup_${source.table}_${period.name}`;
+export const statesView = (rollup: Rollup): string => `${rollupTable(rollup)}_states`;
 export const rollupView = ({ source, period }: Rollup): string => `${source.table}_${period.name}`;
 
 const tags = (...names: string[]): Dimension[] =>
@@ -194,14 +197,13 @@ export function createRollup(rollup: Rollup, options: DdlOptions, { building, st
   if (names.size !== columns.length) throw new RangeError(`the roll-up of ${rollup.source.table} has two columns of one name`);
   const key = [...dimensions.map(({ name }) => identifier(name)), BUCKET].join(', ');
   const ttl = building === undefined ? rollupTtl(rollup) : undefined;
-  const replicated = building === undefined ? options.replicated : undefined;
-  const engine =
-    replicated === undefined
-      ? 'AggregatingMergeTree'
-      : `ReplicatedAggregatingMergeTree(${literal(replicated.path)}, ${literal(replicated.replica)})`;
+  const target =
+    building === undefined
+      ? `${qualified(options.database, rollupTable(rollup))}${onCluster(options)}`
+      : qualified(options.database, building);
+  const engine = mergeTree('AggregatingMergeTree', building === undefined ? options : {});
   return [
-    `CREATE TABLE IF NOT EXISTS ${qualified(options.database, building ?? rollupTable(rollup))}`,
-    `${building === undefined ? onCluster(options) : ''} (`,
+    `CREATE TABLE IF NOT EXISTS ${target} (`,
     columns.map(({ name, type }) => `  ${identifier(name)} ${type}`).join(',\n'),
     `) ENGINE = ${engine} PARTITION BY toYYYYMMDD(${BUCKET}) ORDER BY (${key})`,
     ...(ttl === undefined ? [] : [`TTL ${ttl}`]),
@@ -229,7 +231,7 @@ function states(rollup: Rollup, options: DdlOptions, stored: RollupColumns | und
   const groups = ['_by_bucket', ...dimensions.map(({ name }) => identifier(`_by_${name}`))].join(', ');
   const condition = [where, ...(counted === undefined ? [] : [counted])].map((text) => `(${text})`).join(' AND ');
   return (
-    `SELECT ${values.join(', ')} FROM ${qualified(options.database, rollup.source.table)} ` +
+    `SELECT ${values.join(', ')} FROM ${qualified(options.database, localTable(rollup.source.table, options))} ` +
     `WHERE ${condition} GROUP BY ${groups}`
   );
 }
@@ -253,25 +255,27 @@ export function insertDay(
 }
 
 /**
- * The finished sums. Days that are in no sum yet are read from the rows; which days these are is asked of the parts of the table,
- * which costs nothing.
+ * States of every day: days that are in no sum yet are read from the rows. Which days these are is asked of the parts of the table,
+ * which costs nothing. With shards, each answers for its own rows.
  */
-export function rollupSelect(rollup: Rollup, options: DdlOptions, stored: RollupColumns): string {
-  const definition = kept(rollup, stored);
+export function statesSelect(rollup: Rollup, options: DdlOptions, stored: RollupColumns): string {
   const table = qualified(options.database, rollupTable(rollup));
   const built = `SELECT toUInt32(_partition_id) FROM ${table} GROUP BY _partition_id`;
   const open = `${partitionExpression(rollup.source.timeColumn)} NOT IN (${built})`;
-  const names = columnNames(definition).map(identifier).join(', ');
-  const groups = ['bucket', ...definition.dimensions.map(({ name }) => name)].map(identifier);
+  const names = columnNames(kept(rollup, stored)).map(identifier).join(', ');
+  return `SELECT ${names} FROM ${table} UNION ALL ${states(rollup, options, stored, open)}`;
+}
+
+/** The finished sums over the view of `statesSelect`. */
+export function rollupSelect(rollup: Rollup, options: DdlOptions, stored: RollupColumns): string {
+  const { dimensions, carried, measures } = kept(rollup, stored);
+  const groups = ['bucket', ...dimensions.map(({ name }) => name)].map(identifier);
   const shown = [
     ...groups.filter((name) => name !== '`series`'),
-    ...definition.carried.map(({ name }) => `any(${merged(name)}) AS ${identifier(name)}`),
-    ...definition.measures.flatMap(({ shown: columns }) =>
-      columns.map(([name, expression]) => `${expression} AS ${identifier(name)}`),
-    ),
+    ...carried.map(({ name }) => `any(${merged(name)}) AS ${identifier(name)}`),
+    ...measures.flatMap(({ shown: columns }) => columns.map(([name, expression]) => `${expression} AS ${identifier(name)}`)),
   ];
-  const live = states(rollup, options, stored, open);
-  return `SELECT ${shown.join(', ')} FROM (SELECT ${names} FROM ${table} UNION ALL ${live}) AS s GROUP BY ${groups.join(', ')}`;
+  return `SELECT ${shown.join(', ')} FROM ${everywhere(statesView(rollup), options)} AS s GROUP BY ${groups.join(', ')}`;
 }
 
 /** One row for each day of each roll-up: what of the source its sums were built from. */
@@ -279,11 +283,7 @@ export const createRollupState = (options: DdlOptions): string =>
   [
     `CREATE TABLE IF NOT EXISTS ${qualified(options.database, ROLLUP_STATE)}${onCluster(options)} (`,
     "  `rollup` String, `day` String, `block` Int64, `version` Int64, `built_at` DateTime64(3, 'UTC')",
-    `) ENGINE = ${
-      options.replicated === undefined
-        ? 'ReplacingMergeTree(`built_at`)'
-        : `ReplicatedReplacingMergeTree(${literal(options.replicated.path)}, ${literal(options.replicated.replica)}, \`built_at\`)`
-    } ORDER BY (\`rollup\`, \`day\`)`,
+    `) ENGINE = ${mergeTree('ReplacingMergeTree', options, ['`built_at`'])} ORDER BY (\`rollup\`, \`day\`)`,
   ].join('\n');
 
 /**
@@ -293,7 +293,7 @@ export const createRollupState = (options: DdlOptions): string =>
 export const sourceDays = (rollup: Rollup, options: DdlOptions): string =>
   'SELECT partition_id AS day, max(max_block_number) AS block, ' +
   "max(toInt64OrZero(splitByChar('_', name)[5])) AS version FROM system.parts " +
-  `WHERE active AND rows > 0 AND database = ${literal(options.database)} AND table = ${literal(rollup.source.table)} ` +
+  `WHERE active AND rows > 0 AND database = ${literal(options.database)} AND table = ${literal(localTable(rollup.source.table, options))} ` +
   'GROUP BY partition_id';
 
 export const builtDays = (rollup: Rollup, options: DdlOptions): string =>

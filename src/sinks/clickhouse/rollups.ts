@@ -4,8 +4,10 @@ import { storeForm } from '../../core/column-name';
 import type { Rollup, RollupStore } from '../../core/rollup';
 import { SinkError } from '../../core/sink';
 import type { Logger } from '../../telemetry';
+import { onCluster } from './cluster';
 import { Connection } from './connection';
-import { type DdlOptions, onCluster } from './ddl';
+import { ttlChange } from './ddl';
+import type { DdlOptions } from './ddl-options';
 import { toSinkError } from './errors';
 import { parseLocation } from './location';
 import {
@@ -21,6 +23,8 @@ import {
   rollupTtl,
   rollupView,
   sourceDays,
+  statesSelect,
+  statesView,
 } from './rollup-ddl';
 import { literal, qualified } from './sql';
 import { Tables } from './tables';
@@ -42,7 +46,7 @@ const LEFTOVER_AGE_SECONDS = (2 * BUILD_TIMEOUT_MS) / 1_000;
 const QUERY_TIMEOUT_MS = 30_000;
 const CONNECTIONS_MAX = 2;
 
-export interface ClickHouseRollupsOptions extends Partial<Pick<DdlOptions, 'cluster' | 'replicated'>> {
+export interface ClickHouseRollupsOptions extends Omit<DdlOptions, 'database'> {
   /** See location.ts. */
   readonly url: string;
   readonly logger: Logger;
@@ -88,19 +92,13 @@ export class ClickHouseRollups implements RollupStore {
     const alter = `ALTER TABLE ${qualified(ddl.database, name)}${onCluster(ddl)}`;
     const changes = addMeasures(rollup, present);
     if (changes.length > 0) await connection.command(`${alter} ${changes.join(', ')}`);
-    await this.setTtl(rollup, before?.engine_full ?? '', alter);
-    await tables.ensureView(rollupView(rollup), rollupSelect(rollup, ddl, await this.columnsOf(rollup)));
-    await this.dropLeftovers(rollup);
-  }
-
-  private async setTtl(rollup: Rollup, engine: string, alter: string): Promise<void> {
-    const ttl = rollupTtl(rollup);
-    const found = / TTL (.*?)(?: SETTINGS |$)/.exec(engine)?.[1];
-    const plain = (text: string | undefined): string | undefined => text?.replaceAll('`', '');
-    if (plain(found) === plain(ttl)) return;
-    const change = ttl === undefined ? 'REMOVE TTL' : `MODIFY TTL ${ttl}`;
+    const ttl = ttlChange(before?.engine_full ?? '', rollupTtl(rollup));
     // What is too old goes with the next merges: the statement does not wait for it.
-    await this.connection.command(`${alter} ${change}`, { settings: { materialize_ttl_after_modify: 0 } });
+    if (ttl !== undefined) await connection.command(`${alter} ${ttl} SETTINGS materialize_ttl_after_modify = 0`);
+    const columns = await this.columnsOf(rollup);
+    await tables.ensureView(statesView(rollup), statesSelect(rollup, ddl, columns));
+    await tables.ensureView(rollupView(rollup), rollupSelect(rollup, ddl, columns));
+    await this.dropLeftovers(rollup);
   }
 
   /** The dimensions that the table has. */

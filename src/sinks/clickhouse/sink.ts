@@ -9,6 +9,7 @@ import type { Logger } from '../../telemetry';
 import { acceptedRows, isolate } from '../isolate';
 import { storeWrite } from '../store-form';
 import { attemptToken, batchKey, tokenPrefix } from './batch-key';
+import { localTable } from './cluster';
 import { Connection } from './connection';
 import {
   alterTable,
@@ -17,11 +18,11 @@ import {
   columnType,
   createDatabase,
   createTable,
-  type DdlOptions,
   partitionExpression,
   type StoredTable,
   storedForm,
 } from './ddl';
+import type { DdlOptions } from './ddl-options';
 import { type EncodedWrite, encodeArrow } from './encode-arrow';
 import { StoreError, toSinkError } from './errors';
 import { type Location, parseLocation } from './location';
@@ -31,7 +32,7 @@ import { insertSettings, parseVersion, type ServerVersion } from './server';
 import { identifier, literal, qualified } from './sql';
 import { Tables } from './tables';
 
-export interface ClickHouseSinkOptions extends Partial<Pick<DdlOptions, 'cluster' | 'replicated'>> {
+export interface ClickHouseSinkOptions extends Omit<DdlOptions, 'database'> {
   /** See location.ts. */
   readonly url: string;
   readonly logger: Logger;
@@ -55,6 +56,7 @@ export class ClickHouseSink implements Sink, StoreTables {
   readonly partitioning = 'day';
   private readonly location: Location;
   private readonly connection: Connection;
+  private readonly ddl: DdlOptions;
   private readonly tables: Tables;
   private readonly queryTimeoutMs: number;
   private readonly insertTimeoutMs: number;
@@ -70,16 +72,8 @@ export class ClickHouseSink implements Sink, StoreTables {
       queryTimeoutMs: this.queryTimeoutMs,
       connectionsMax: CONNECTIONS_MAX,
     });
+    this.ddl = { ...options, database: this.location.database };
     this.tables = new Tables(this.connection, this.ddl, options.logger);
-  }
-
-  private get ddl(): DdlOptions {
-    const { cluster, replicated } = this.options;
-    return {
-      database: this.location.database,
-      ...(cluster === undefined ? {} : { cluster }),
-      ...(replicated === undefined ? {} : { replicated }),
-    };
   }
 
   async start(): Promise<void> {
@@ -112,7 +106,7 @@ export class ClickHouseSink implements Sink, StoreTables {
   async describe(table: TableName): Promise<ReadonlyMap<string, string> | undefined> {
     let stored: StoredTable | undefined;
     await attempt(async () => {
-      stored = await this.tables.describe(table);
+      stored = await this.tables.describe(localTable(table, this.ddl));
     });
     return stored === undefined ? undefined : new Map(stored.columns);
   }
@@ -157,7 +151,7 @@ export class ClickHouseSink implements Sink, StoreTables {
       await write.onRefused(Array.from(rows, (row) => ({ row, stage: 'schema' as const, code, column, message })));
       return rows.length;
     }
-    const probe = new Probe(this.connection, this.location.database, write, this.insertTimeoutMs);
+    const probe = new Probe(this.connection, this.ddl, write, this.insertTimeoutMs);
     try {
       await probe.create();
       return await isolate({ rows, attempt: (part) => probe.attempt(part), onRefused: write.onRefused });
@@ -173,7 +167,7 @@ export class ClickHouseSink implements Sink, StoreTables {
         encoded ??= encodeArrow({ ...write, batch: rowsOf(write.batch, rows) });
         const token = attemptToken(write.id, number);
         const columns = encoded.columns.map(identifier).join(', ');
-        const table = qualified(this.location.database, write.id.table);
+        const table = this.tableOf(write);
         await this.connection.insert(`INSERT INTO ${table} (${columns}) FORMAT ArrowStream`, encoded.bytes, {
           settings: insertSettings(version, token),
           queryId: token,
@@ -199,13 +193,33 @@ export class ClickHouseSink implements Sink, StoreTables {
     }
   }
 
+  private tableOf(write: SinkWrite): string {
+    return qualified(this.location.database, localTable(write.id.table, this.ddl));
+  }
+
+  /** Is any row of this write here? */
+  async holds(asked: SinkWrite): Promise<boolean> {
+    const write = storeWrite(asked, asked.schema);
+    let rows = 0;
+    await attempt(async () => {
+      if (this.version === undefined) await this.start();
+      await this.tables.ensure(write.schema);
+      await this.settle(write);
+      rows = await this.count(write);
+    });
+    return rows > 0;
+  }
+
   private async count(write: SinkWrite): Promise<number> {
     const { hi, lo } = batchKey(write.id);
     const sql =
-      `SELECT count() AS n FROM ${qualified(this.location.database, write.id.table)} ` +
+      `SELECT count() AS n FROM ${this.tableOf(write)} ` +
       `WHERE ${identifier(BATCH_HI)} = ${hi} AND ${identifier(BATCH_LO)} = ${lo} ` +
       `AND ${partitionExpression(write.schema.timeColumn)} = ${Number(write.id.partition)}`;
     const counted = async (): Promise<number> => {
+      // What another replica has taken (C5).
+      if (this.ddl.replicated !== undefined)
+        await this.connection.command(`SYSTEM SYNC REPLICA ${this.tableOf(write)} LIGHTWEIGHT`);
       const [row] = await this.connection.rows<{ n: string }>(sql);
       if (row === undefined) throw new StoreError('clickhouse does not count');
       return Number(row.n);

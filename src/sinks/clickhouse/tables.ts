@@ -4,8 +4,10 @@ import { covers } from '../../core/merge-schema';
 import { SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
 import type { Logger } from '../../telemetry';
+import { createDistributed, localTable } from './cluster';
 import type { Connection } from './connection';
-import { alterTable, createTable, createView, type DdlOptions, describeTable, objection, type StoredTable } from './ddl';
+import { alterTable, createTable, createView, describeTable, objection, type StoredTable } from './ddl';
+import type { DdlOptions } from './ddl-options';
 import { StoreError } from './errors';
 import { qualified } from './sql';
 import { viewsOf } from './views';
@@ -50,13 +52,21 @@ export class Tables {
   private async create(schema: TableSchema): Promise<void> {
     await this.connection.command(this.createStatement(schema));
     await this.alter(schema);
+    if (this.options.distributed === true) await this.distribute(schema);
     const table = qualified(this.options.database, schema.table);
     for (const { name, select } of viewsOf(schema.table)) await this.ensureView(name, select(table));
   }
 
+  /** The table over all shards has the columns of the local ones. */
+  private async distribute({ table }: TableSchema): Promise<void> {
+    const columns = async (name: string): Promise<string> => JSON.stringify((await this.describe(name))?.columns);
+    if ((await columns(table)) === (await columns(localTable(table, this.options)))) return;
+    await this.connection.command(createDistributed(table, this.options));
+  }
+
   /** Another server may be doing the same: what the store refuses is looked at again. */
   private async alter(schema: TableSchema, attempts = ALTER_ATTEMPTS): Promise<void> {
-    const stored = await this.describe(schema.table);
+    const stored = await this.describe(localTable(schema.table, this.options));
     if (stored === undefined) throw new StoreError(`table ${schema.table} is missing after it was created`);
     const problem = objection(schema, stored);
     if (problem !== undefined) throw new SinkError('retry', problem);
