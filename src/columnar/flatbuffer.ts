@@ -1,25 +1,39 @@
 /**
  * Bounds-checked reading of flatbuffers from outside (FlatBuffers "Internals"; only what Arrow metadata uses).
- * Every position is checked before it is read, so that broken bytes are refused instead of being read as zeros.
+ * Every position is checked before it is read, so that broken bytes are refused instead of being read as zeros. The fields of
+ * a table must lie inside it, each in a place of its own.
  */
 import { isUtf8 } from 'node:buffer';
 import { corrupt } from './foreign-error';
 
 const STRING_BYTES_MAX = 1024;
+/** Fields of one table; those of Arrow have fewer than ten. */
+const FIELDS_MAX = 32;
+/** In front of the fields: where the vtable is. In front of a vtable's entries: its size, and that of the table. */
+const HEAD_BYTES = 4;
 
 export class FlatTable {
-  private readonly vtable: number;
-  private readonly vtableBytes: number;
+  /** Where the fields are in the table; 0 for absent ones. */
+  private readonly fields: Uint16Array;
+  private readonly tableBytes: number;
 
   private constructor(
     private readonly view: DataView,
     private readonly at: number,
   ) {
-    this.check(at, 4);
-    this.vtable = at - view.getInt32(at, true);
-    this.check(this.vtable, 4);
-    this.vtableBytes = view.getUint16(this.vtable, true);
-    this.check(this.vtable, this.vtableBytes);
+    this.check(at, HEAD_BYTES);
+    const vtable = at - view.getInt32(at, true);
+    this.check(vtable, HEAD_BYTES);
+    const vtableBytes = view.getUint16(vtable, true);
+    this.tableBytes = view.getUint16(vtable + 2, true);
+    this.check(vtable, vtableBytes);
+    this.check(at, this.tableBytes);
+    const count = (vtableBytes - HEAD_BYTES) / 2;
+    if (!(count >= 0 && count <= FIELDS_MAX && Number.isInteger(count))) throw corrupt('a table of the metadata is damaged');
+    this.fields = Uint16Array.from({ length: count }, (_, i) => view.getUint16(vtable + HEAD_BYTES + i * 2, true));
+    for (const [i, offset] of this.fields.entries()) {
+      if (offset > 0 && this.fields.indexOf(offset) !== i) throw corrupt('two fields of the metadata have one place');
+    }
   }
 
   /** The root table of a buffer. */
@@ -32,6 +46,13 @@ export class FlatTable {
   uint8(slot: number, absent: number): number {
     const at = this.field(slot, 1);
     return at === 0 ? absent : this.view.getUint8(at);
+  }
+
+  /** An absent bool is false. */
+  bool(slot: number): boolean {
+    const value = this.uint8(slot, 0);
+    if (value > 1) throw corrupt('a bool of the metadata is neither true nor false');
+    return value === 1;
   }
 
   int16(slot: number, absent: number): number {
@@ -114,11 +135,11 @@ export class FlatTable {
 
   /** Position of a field of this table, or 0 when it is absent. */
   private field(slot: number, sizeBytes: number): number {
-    const entry = 4 + slot * 2;
-    if (entry + 2 > this.vtableBytes) return 0;
-    const offset = this.view.getUint16(this.vtable + entry, true);
+    const offset = this.fields[slot] ?? 0;
     if (offset === 0) return 0;
-    this.check(this.at + offset, sizeBytes);
+    if (offset < HEAD_BYTES || offset + sizeBytes > this.tableBytes)
+      throw corrupt('a field of the metadata lies outside of its table');
+    if ((this.at + offset) % sizeBytes !== 0) throw corrupt('a field of the metadata is not aligned');
     return this.at + offset;
   }
 

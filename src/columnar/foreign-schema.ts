@@ -136,7 +136,7 @@ function readDictionary(field: FlatTable, path: string): ForeignDictionary | und
 function readInt(details: FlatTable, path: string): { bits: 8 | 16 | 32 | 64; signed: boolean } {
   const bits = details.int32(0, 0);
   if (bits !== 8 && bits !== 16 && bits !== 32 && bits !== 64) throw corrupt(`column ${path} has integers of ${bits} bits`);
-  return { bits, signed: details.uint8(1, 0) !== 0 };
+  return { bits, signed: details.bool(1) };
 }
 
 const UNITS: readonly (TimeUnit | undefined)[] = ['s', 'ms', 'us', 'ns'];

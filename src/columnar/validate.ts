@@ -83,8 +83,8 @@ export class ForeignStream {
     const values = reader.plain(field, field.name);
     reader.finish();
     if (values.length !== data.int64(BATCH.length)) throw corrupt(`the dictionary ${id} does not have the length it says`);
-    if (content.uint8(DICTIONARY.isDelta, 0) === 0) this.dictionaries.replace(id, values);
-    else this.dictionaries.append(id, values);
+    if (content.bool(DICTIONARY.isDelta)) this.dictionaries.append(id, values);
+    else this.dictionaries.replace(id, values);
   }
 
   private batch(content: FlatTable, body: Uint8Array, fields: readonly ForeignField[]): RecordBatch {
@@ -146,9 +146,10 @@ export function readForeignFields(bytes: Uint8Array): readonly ForeignField[] {
 
 function* messagesOf(bytes: Uint8Array): Generator<{ header: Uint8Array; body: Uint8Array }> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const isMarked = bytes.length >= PREFIX_BYTES && view.getUint32(0, true) === CONTINUATION;
   let at = 0;
   while (at < bytes.length) {
-    const start = readPrefix(view, at);
+    const start = readPrefix(view, at, isMarked);
     at = start.at + start.headerBytes;
     if (start.headerBytes === 0) break;
     const header = bytes.subarray(start.at, at);
@@ -160,16 +161,20 @@ function* messagesOf(bytes: Uint8Array): Generator<{ header: Uint8Array; body: U
   if (at < bytes.length) throw corrupt(`something follows the end of the stream at byte ${at}`);
 }
 
-/** The length in front of a message, with or (before Arrow 0.15) without the continuation marker; 0 is the end of the stream. */
-function readPrefix(view: DataView, at: number): { at: number; headerBytes: number } {
+/**
+ * The length in front of a message, with or (before Arrow 0.15, in a whole stream) without the continuation marker; 0 is the end
+ * of the stream.
+ */
+function readPrefix(view: DataView, at: number, isMarked: boolean): { at: number; headerBytes: number } {
   const word = (position: number): number => {
     if (position + PREFIX_BYTES > view.byteLength) throw corrupt(`the stream ends inside a message at byte ${position}`);
     return view.getUint32(position, true);
   };
-  const marked = word(at) === CONTINUATION;
-  const lengthAt = marked ? at + PREFIX_BYTES : at;
+  if (isMarked && word(at) !== CONTINUATION) throw corrupt(`no message starts at byte ${at}`);
+  const lengthAt = isMarked ? at + PREFIX_BYTES : at;
   const headerBytes = word(lengthAt);
   const start = lengthAt + PREFIX_BYTES;
   if (start + headerBytes > view.byteLength) throw corrupt(`the metadata at byte ${start} does not end inside the stream`);
+  if (isMarked && headerBytes % 8 !== 0) throw corrupt(`the metadata at byte ${start} is not padded`);
   return { at: start, headerBytes };
 }

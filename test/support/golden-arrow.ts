@@ -9,8 +9,6 @@ import { plainRows } from './plain-rows';
 const FOLDER = join(__dirname, '../golden/arrow');
 export const GOLDEN_STREAMS = ['plain', 'nested', 'views', 'delta', 'replaced', 'lz4', 'zstd'] as const;
 
-export type GoldenName = (typeof GOLDEN_STREAMS)[number];
-
 export const goldenStream = (name: string, folder = FOLDER): Buffer => readFileSync(join(folder, `${name}.arrows`));
 
 /** Column -> rows, as pyarrow sees them. */
@@ -45,7 +43,7 @@ function comparable(value: unknown, field: ForeignField): unknown {
     case 'decimal':
     case 'timestamp':
     case 'date':
-      return String(value as number | bigint);
+      return (value as number | bigint).toString();
     default:
       return value;
   }
