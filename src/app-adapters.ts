@@ -8,7 +8,9 @@ import { OTLP_DECODERS } from './adapters/otlp/decoders';
 import { OtlpGrpcAdapter } from './adapters/otlp/grpc-adapter';
 import { OtlpHttpAdapter } from './adapters/otlp/http-adapter';
 import { RestAdapter } from './adapters/rest/adapter';
+import type { Parking } from './adapters/row-rejections';
 import type { startSchemas } from './app-schemas';
+import type { TableName } from './core/ids';
 import type { BatchStatus, DeliveryProgress, Ingest } from './core/ingest';
 import type { RowEraser } from './core/row-eraser';
 import type { SchemaRegistry } from './core/schema-registry';
@@ -28,23 +30,24 @@ export interface AdapterParts {
   readonly delivered: DeliveryProgress['delivered'];
   readonly telemetry: Telemetry;
   readonly bodyBytesMax: number;
+  readonly parking: (table: TableName) => Parking;
 }
 
 /** All of them, by the listener that they belong to. */
 export function ingestAdapters(parts: AdapterParts): { http: HttpAdapter[]; grpc: GrpcService[] } {
-  const { ingest, registry, wal, sql, erasers, schemas, batches, delivered, telemetry, bodyBytesMax } = parts;
+  const { ingest, registry, wal, sql, erasers, schemas, batches, delivered, telemetry, bodyBytesMax, parking } = parts;
   const { stores, ensureTable } = schemas;
   const progress = { durableLsn: () => wal.stats().durableLsn, delivered };
   const making = ensureTable === undefined ? {} : { ensureTable };
   return {
     http: [
       new OtlpHttpAdapter({ ingest, decoders: OTLP_DECODERS, telemetry, bodyBytesMax, stores }),
-      new RestAdapter({ ingest, registry, telemetry, bodyBytesMax, stores, ...making }),
+      new RestAdapter({ ingest, registry, telemetry, bodyBytesMax, parking, stores, ...making }),
     ],
     grpc: [
       ...new OtlpGrpcAdapter({ ingest, decoders: OTLP_DECODERS, telemetry, stores }).services,
-      ...new IngestServiceAdapter({ ingest, registry, batches, telemetry, stores }).services,
-      ...new FlightAdapter({ ingest, registry, telemetry, sql, erasers, batches, progress, stores }).services,
+      ...new IngestServiceAdapter({ ingest, registry, batches, telemetry, parking, stores }).services,
+      ...new FlightAdapter({ ingest, registry, telemetry, parking, sql, erasers, batches, progress, stores }).services,
     ],
   };
 }

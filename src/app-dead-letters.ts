@@ -1,10 +1,16 @@
-/** Composition of the dead letters: their log, the store on it, and the delivery of rows that are replayed. */
+/** Composition of the dead letters: their log, the store on it, what feeds it, and the delivery of rows that are replayed. */
 import { join } from 'node:path';
+import { refit } from './adapters/rest/refit';
+import type { Parking } from './adapters/row-rejections';
+import type { ParkedCounts } from './app-ledger';
 import type { Config } from './config';
 import { type Lsn, lsn, type TableName, type WalId } from './core/ids';
 import type { Sink } from './core/sink';
 import type { TableSchema, Tier } from './core/table-schema';
+import type { DeliveryState } from './core/wal';
+import { ParkedMover } from './deadletter/parked-mover';
 import { ReplayLog } from './deadletter/replay-log';
+import type { Route } from './deadletter/replay-rows';
 import { LogDeadLetterStore } from './deadletter/store';
 import type { Logger, Telemetry } from './telemetry';
 import { Delivery, type DeliveryOptions } from './tiering/delivery';
@@ -23,6 +29,9 @@ export interface DeadLettersOptions {
   readonly config: Config;
   /** The log in `DEAD_LETTERS_FOLDER`, held open by the caller. */
   readonly log: FileWal;
+  /** The log of requests, which holds parked rows. */
+  readonly wal: FileWal;
+  readonly route: Route;
   readonly storage: FileStorage;
   readonly schemaOf: (table: TableName) => TableSchema | undefined;
   /** First entry of the WAL that the sink of the tier may still ask for. */
@@ -30,23 +39,33 @@ export interface DeadLettersOptions {
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   readonly onFatal: (error: Error) => void;
+  /** Told when more of the log of requests may be deleted. */
+  readonly onRelease: () => void;
+}
+
+/** Which rows that do not fit a table become dead letters, as configured. */
+export function parkingOf({ dead_letters: { tables } }: Config): (table: TableName) => Parking {
+  const all = new Set(tables);
+  return (table) => (all.has('*') || all.has(table) ? 'all' : 'columns');
 }
 
 export class DeadLetters {
   private replays: Delivery[] = [];
-
   private opened: LogDeadLetterStore | undefined;
+  private parkedRows: ParkedMover | undefined;
 
   private constructor(private readonly options: DeadLettersOptions) {}
 
   static async open(options: DeadLettersOptions): Promise<DeadLetters> {
     const parts = new DeadLetters(options);
-    const { log, config, schemaOf, logger } = options;
+    const { log, wal, config, schemaOf, route, logger } = options;
     parts.opened = await LogDeadLetterStore.open({
       log,
       bytesMax: config.dead_letters.bytes_max,
       settled: (tier, { walId, lsn: at }) => (parts.releasable(walId, tier) ?? Number.POSITIVE_INFINITY) > at,
       schemaOf,
+      route,
+      refit,
       onReplayed: (batches) => {
         for (const replay of parts.replays) replay.backlog.add(batches);
       },
@@ -54,7 +73,34 @@ export class DeadLetters {
       clock: Date.now,
       logger,
     });
+    parts.parkedRows = await ParkedMover.open({ wal, store: parts.opened, onRelease: options.onRelease, logger });
     return parts;
+  }
+
+  /** Parked rows of requests on their way to the letters. */
+  get mover(): ParkedMover {
+    if (this.parkedRows === undefined) throw new Error('the dead letters are not open');
+    return this.parkedRows;
+  }
+
+  /** Parked rows of the log of requests for the ledger. */
+  parked(): ParkedCounts {
+    const { store, mover } = this;
+    return { totals: store.parkedProgress(this.options.wal.walId)?.totals ?? {}, pending: mover.pending };
+  }
+
+  /** Rows of a batch that are dead letters, or are to become some. */
+  async ofBatch({ walId, lsn: at }: { readonly walId: WalId; readonly lsn: Lsn }): Promise<number> {
+    const waiting = walId === this.options.wal.walId ? this.mover.rowsOf(at) : 0;
+    return waiting > 0 ? waiting : this.store.lettersOf(walId, at);
+  }
+
+  /** What became of parked rows of the log of requests, in the form of a sink's checkpoint; undefined when there never were any. */
+  get checkpoint(): DeliveryState | undefined {
+    const progress = this.store.parkedProgress(this.options.wal.walId);
+    if (progress === undefined) return undefined;
+    const totals = Object.entries(progress.totals).map(([table, deadLetters]) => [table, { delivered: 0, deadLetters }]);
+    return { nextLsn: progress.nextLsn, plan: undefined, totals: Object.fromEntries(totals) as DeliveryState['totals'] };
   }
 
   get store(): LogDeadLetterStore {
@@ -82,10 +128,12 @@ export class DeadLetters {
       });
     });
     for (const replay of this.replays) await replay.start();
+    this.mover.start();
   }
 
   /** Stops at once: what is not delivered stays in the log. */
   async stop(): Promise<void> {
+    await this.mover.stop();
     await Promise.all(this.replays.map((replay) => replay.stop(1)));
   }
 

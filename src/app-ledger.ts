@@ -3,7 +3,7 @@ import type { LedgerLine, LedgerReport } from './admin/ledger';
 import { parseBatchId } from './core/ids';
 import type { BatchStatus } from './core/ingest';
 import type { Sink } from './core/sink';
-import type { AcceptedCounts, DeliveryStateStore, Wal } from './core/wal';
+import type { AcceptedCounts, CountedTier, DeliveryState, DeliveryStateStore, DeliveryTotals, Wal } from './core/wal';
 import type { Delivery } from './tiering/delivery';
 import { AcceptedRows, type AcceptedRowsOptions } from './wal/accepted-rows';
 
@@ -11,26 +11,59 @@ import { AcceptedRows, type AcceptedRowsOptions } from './wal/accepted-rows';
 export async function openAccepted(
   sinks: readonly Sink[],
   states: DeliveryStateStore,
+  parked: DeliveryState | undefined,
   options: Omit<AcceptedRowsOptions, 'checkpoints' | 'clock'>,
 ): Promise<AcceptedRows> {
   const checkpoints = await Promise.all(sinks.map(async ({ tier }) => [tier, await states.load(tier)] as const));
-  return AcceptedRows.open({ ...options, checkpoints: new Map(checkpoints), clock: Date.now });
+  return AcceptedRows.open({
+    ...options,
+    checkpoints: new Map<CountedTier, DeliveryState | undefined>([...checkpoints, ['none', parked]]),
+    clock: Date.now,
+  });
+}
+
+/** Parked rows: those that became dead letters, and those that are to. */
+export interface ParkedCounts {
+  readonly totals: Readonly<Record<string, number>>;
+  readonly pending: ReadonlyMap<string, number>;
 }
 
 /** All lines are of one moment: accepted rows, backlogs and totals change without a pause between them. */
-export async function ledgerReport(accepted: AcceptedCounts | undefined, deliveries: readonly Delivery[]): Promise<LedgerReport> {
+export async function ledgerReport(
+  accepted: AcceptedCounts | undefined,
+  deliveries: readonly Delivery[],
+  parked: () => ParkedCounts,
+): Promise<LedgerReport> {
   await Promise.all(deliveries.map(({ counted }) => counted));
-  const lines = deliveries.flatMap((delivery) => linesOf(accepted, delivery));
-  const since = deliveries.map(({ tier }) => [tier, accepted?.of(tier)?.sinceMs]).filter(([, ms]) => ms !== undefined);
+  const parkedLines = accepted === undefined ? [] : linesOf(accepted, parkedSide(parked()));
+  const lines = [...deliveries.flatMap((delivery) => linesOf(accepted, sideOf(delivery))), ...parkedLines];
+  const tiers: readonly CountedTier[] = [
+    ...deliveries.map(({ tier }) => tier),
+    ...(parkedLines.length > 0 ? ['none' as const] : []),
+  ];
+  const since = tiers.map((tier) => [tier, accepted?.of(tier)?.sinceMs]).filter(([, ms]) => ms !== undefined);
   return {
     sinceMs: Object.fromEntries(since) as LedgerReport['sinceMs'],
     lines: lines.sort((a, b) => (a.table < b.table ? -1 : a.table > b.table ? 1 : 0)),
   };
 }
 
-function linesOf(accepted: AcceptedCounts | undefined, { tier, totals, backlog }: Delivery): LedgerLine[] {
+/** What became of the rows of one tier. */
+interface Side {
+  readonly tier: CountedTier;
+  readonly totals: DeliveryTotals;
+  readonly pending: ReadonlyMap<string, number>;
+}
+
+const sideOf = ({ tier, totals, backlog }: Delivery): Side => ({ tier, totals, pending: new Map(backlog.rowsByTable) });
+
+function parkedSide({ totals, pending }: ParkedCounts): Side {
+  const done = Object.entries(totals).map(([table, deadLetters]) => [table, { delivered: 0, deadLetters }]);
+  return { tier: 'none', totals: Object.fromEntries(done) as DeliveryTotals, pending };
+}
+
+function linesOf(accepted: AcceptedCounts | undefined, { tier, totals, pending }: Side): LedgerLine[] {
   const rows = new Map<string, number>(accepted?.of(tier)?.rows);
-  const pending = new Map<string, number>(backlog.rowsByTable);
   const done = new Map(Object.entries(totals));
   return [...new Set([...rows.keys(), ...pending.keys(), ...done.keys()])].map((table) => {
     const { delivered, deadLetters, diverted = 0 } = done.get(table) ?? { delivered: 0, deadLetters: 0 };

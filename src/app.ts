@@ -8,7 +8,13 @@ import { GrpcListener } from './adapters/grpc-listener';
 import { HttpListener } from './adapters/http-listener';
 import { AdminServer } from './admin/server';
 import { type AdapterParts, ingestAdapters } from './app-adapters';
-import { type CommonDeliveryOptions, DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES, DeadLetters } from './app-dead-letters';
+import {
+  type CommonDeliveryOptions,
+  DEAD_LETTERS_FOLDER,
+  DEAD_LETTERS_SEGMENT_BYTES,
+  DeadLetters,
+  parkingOf,
+} from './app-dead-letters';
 import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
 import { startRollups } from './app-rollups';
 import { startSchemas } from './app-schemas';
@@ -37,6 +43,7 @@ export interface Addresses {
   readonly admin: string;
 }
 
+const NO_PARKED = { totals: {}, pending: new Map<string, number>() };
 /** Longest wait for the stores before the server takes rows without them. */
 const STORES_WAIT_MS = 10_000;
 const KEY_SEGMENT_BYTES = 1024 * 1024;
@@ -78,7 +85,8 @@ export class App {
     const wal = await this.openWal('wal', config.wal.segment_bytes);
     const keys = await this.openKeys(wal);
     const stores = config.sinks === 'none' ? NO_STORES : await this.openStores(registry);
-    const deadLetters = await this.openDeadLetters(wal, registry);
+    const router = new Router(config.routing, (table) => registry.get(table));
+    const deadLetters = await this.openDeadLetters(wal, registry, router);
     const common = this.deliveryOptions(deadLetters, registry);
     const states = this.deliveryStates(wal);
     if (stores.sinks.length > 0) this.accepted = await this.openAccepted(wal, states, stores.sinks);
@@ -91,16 +99,17 @@ export class App {
     }
     await deadLetters.startReplays(stores.sinks, common);
     this.stops.add('replays', () => deadLetters.stop());
-    const router = new Router(config.routing, (table) => registry.get(table));
     const ingest = new WalIngest({
       wal,
       route: router.route,
       progress: { delivered: (tier, at, signal) => this.delivered(tier, at, signal) },
       onDurable: (at, batches) => {
         this.accepted?.add(at, batches);
+        deadLetters.mover.add(at, batches);
         for (const delivery of this.deliveries) delivery.backlog.add(batches);
         if (this.deliveries.length === 0) this.release(wal);
       },
+      parking: deadLetters.mover,
       inFlightBytesMax: config.in_flight_bytes_max,
       idempotency: keys,
       telemetry: this.telemetry,
@@ -166,12 +175,15 @@ export class App {
     }
   }
 
-  private async openDeadLetters(wal: FileWal, registry: FileRegistry): Promise<DeadLetters> {
+  private async openDeadLetters(wal: FileWal, registry: FileRegistry, { route }: Router): Promise<DeadLetters> {
     const { config, telemetry, logger, storage } = this;
     this.deadLetters = await DeadLetters.open({
       config,
       log: await this.openWal(DEAD_LETTERS_FOLDER, DEAD_LETTERS_SEGMENT_BYTES),
       storage,
+      wal,
+      route,
+      onRelease: () => this.release(wal),
       schemaOf: (table) => registry.get(table),
       releasable: (walId, tier) =>
         walId === wal.walId ? this.deliveries.find((delivery) => delivery.tier === tier)?.releasableLsn : undefined,
@@ -208,7 +220,7 @@ export class App {
 
   /** Stopped after the deliveries, which is when everything is counted. */
   private async openAccepted(wal: FileWal, states: FileDeliveryStateStore, sinks: readonly Sink[]): Promise<AcceptedRows> {
-    const accepted = await openAccepted(sinks, states, {
+    const accepted = await openAccepted(sinks, states, this.deadLetters?.checkpoint, {
       directory: join(this.config.data_dir, 'wal'),
       storage: this.storage,
       wal,
@@ -224,7 +236,8 @@ export class App {
   private release(wal: FileWal): void {
     if (!this.mayRelease) return;
     const delivered = this.deliveries.map((delivery) => delivery.releasableLsn);
-    const needed = Math.min(this.keys?.releasableLsn ?? 0, this.accepted?.releasableLsn ?? Number.POSITIVE_INFINITY);
+    const parked = this.deadLetters?.mover.releasableLsn ?? Number.POSITIVE_INFINITY;
+    const needed = Math.min(this.keys?.releasableLsn ?? 0, this.accepted?.releasableLsn ?? Number.POSITIVE_INFINITY, parked);
     const below = Math.min(wal.stats().durableLsn + 1, needed, ...delivered);
     wal.release(lsn(below)).catch((error: unknown) => this.logger.error({ err: error }, 'cannot release wal segments'));
   }
@@ -258,7 +271,8 @@ export class App {
       stores: stores.sql,
       tables: () => registry.list(),
       deadLetters: this.deadLetters?.store,
-      ledger: () => ledgerReport(this.accepted, this.deliveries),
+      ledger: () => ledgerReport(this.accepted, this.deliveries, () => this.deadLetters?.parked() ?? NO_PARKED),
+      batchLetters: async (batch) => this.deadLetters?.ofBatch(batch) ?? 0,
       batches: batchStatus(wal, () => this.deliveries),
       notReady: () => (this.draining ? 'shutting down' : ingest.accepting ? undefined : 'not accepting'),
       sinks: () => Object.fromEntries(this.deliveries.map((delivery) => [delivery.tier, delivery.status()])),
@@ -282,6 +296,7 @@ export class App {
       delivered: (tier, at, signal) => this.delivered(tier, at, signal),
       telemetry,
       bodyBytesMax,
+      parking: parkingOf(config),
     });
     const http = new HttpListener({ host: config.host, port: config.http_port, adapters: adapters.http, logger, bodyBytesMax });
     const grpc = new GrpcListener({

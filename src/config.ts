@@ -67,6 +67,12 @@ const flag = (fallback: boolean) =>
 /** A length of time that divides a day. */
 const PERIOD = z.string().refine(isPeriod, 'must be a time that divides a day, such as 1m or 1h');
 
+/** Names, also as `a,b`. */
+const names = z
+  .union([z.string().transform((text) => text.split(',').map((part) => part.trim())), z.array(z.string())])
+  .pipe(z.array(z.string().min(1)))
+  .default([]);
+
 const SCHEMA = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').describe('Address to listen on'),
   grpc_port: port(4317).describe('OTLP/gRPC, health and reflection; 0 picks a free port'),
@@ -102,7 +108,12 @@ const SCHEMA = z.strictObject({
     .prefault({}),
   dead_letters: z
     .strictObject({
-      bytes_max: count(1024 * MIB).describe('Bytes of dead letters; when they are full, the sink waits for room'),
+      bytes_max: count(1024 * MIB).describe(
+        'Bytes of dead letters; when they are full, the sink waits for room, and clients whose rows are to be parked retry',
+      ),
+      tables: names.describe(
+        'Tables whose refused rows become dead letters instead of being rejected to the client; `*` for all',
+      ),
     })
     .prefault({}),
   routing: z

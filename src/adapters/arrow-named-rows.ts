@@ -14,6 +14,11 @@ export function arrowRows(
 ): NamedRows {
   return {
     infer: (known) => columnsOfFields(fields, known, declared),
-    decode: (schema) => decodeArrowBatches(fields, batches, schema, context),
+    decode: (schema, parking) => {
+      const json = declared === undefined ? [] : [...declared].flatMap(([name, type]) => (type === 'json' ? [name] : []));
+      const [only] = batches;
+      const asTheyCame = json.length === 0 ? undefined : { batch: only, jsonColumns: json };
+      return decodeArrowBatches(fields, batches, schema, { ...context, parking, asTheyCame: () => asTheyCame });
+    },
   };
 }

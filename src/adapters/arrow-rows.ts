@@ -8,20 +8,21 @@
 import { type Data, makeData, type RecordBatch, TimestampNanosecond } from 'apache-arrow';
 import { ColumnFullError } from '../columnar/builders';
 import { concatRows, wholeBatch } from '../columnar/concat';
+import { cutRows } from '../columnar/cut';
 import type { ForeignField } from '../columnar/foreign-schema';
 import { positionOf, viewColumn } from '../columnar/read';
 import { columnData, recordBatch } from '../columnar/record-batch';
-import type { DecodedRequest } from '../core/batch';
+import type { DecodedRequest, UnfitReason } from '../core/batch';
 import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';
-import type { ColumnSchema, TableSchema } from '../core/table-schema';
+import type { ColumnSchema, ColumnType, TableSchema } from '../core/table-schema';
 import { addAttributes } from './arrow-attributes';
 import { ConflictingValues } from './arrow-conflicts';
 import { convertColumn, type ForeignColumn } from './arrow-convert';
 import { deriveColumns } from './arrow-derive';
 import type { CellProblem } from './cell-problem';
 import { aliasesOf, overflowColumn } from './friendly-names';
-import { Rejections } from './row-rejections';
+import { isParked, type Parking, Rejections, unfitReason } from './row-rejections';
 
 /** Why a row is refused. */
 export interface Refusal {
@@ -40,6 +41,22 @@ export interface ArrowRowsContext {
   readonly arrivalNs: bigint;
   /** Of the only batch, when some of its values were looked at before: rows that are refused, and values that were set aside. */
   readonly begun?: BegunRows;
+  /** Default: `columns`. */
+  readonly parking?: Parking;
+  /** The rows as they came, should some be parked; by default those of the batches. */
+  readonly asTheyCame?: () => { readonly batch: RecordBatch; readonly jsonColumns: readonly string[] } | undefined;
+}
+
+/** What fits of some rows. */
+export interface FittedRows {
+  /** All rows of all batches, as they came. */
+  readonly joined: RecordBatch;
+  /** The rows that are not refused; undefined when there is none. */
+  readonly batch: RecordBatch | undefined;
+  /** By position in `joined`. */
+  readonly refused: ReadonlyMap<number, Refusal>;
+  /** Types that would hold values for which rows were refused, by column. */
+  readonly wider: ReadonlyMap<string, ColumnType>;
 }
 
 /**
@@ -61,8 +78,22 @@ function decode(
   schema: TableSchema,
   context: ArrowRowsContext,
 ): DecodedRequest {
+  const fitted = fitArrowRows(fields, batches, schema, context);
+  if (fitted === undefined) return new Rejections().decoded(undefined);
+  const { wider } = fitted;
+  const decoded = decodedOf(fitted, schema, context);
+  return wider.size === 0 ? decoded : { ...decoded, conflicts: wider };
+}
+
+/** As `decodeArrowBatches`, with every refused row; undefined for no rows. */
+export function fitArrowRows(
+  fields: readonly ForeignField[],
+  batches: readonly RecordBatch[],
+  schema: TableSchema,
+  context: ArrowRowsContext,
+): FittedRows | undefined {
   const filled = batches.filter((batch) => batch.numRows > 0);
-  if (filled.length === 0) return new Rejections().decoded(undefined);
+  if (filled.length === 0) return undefined;
   const joined = concatRows(filled.map(wholeBatch));
   const refused = context.begun?.refused ?? new Map<number, Refusal>();
   const refuse = (row: number, column: string, problem: CellProblem): void => {
@@ -87,8 +118,30 @@ function decode(
   deriveColumns(schema, columns, joined.numRows, value);
   columns.set(schema.timeColumn, withArrival(columns.get(schema.timeColumn), joined.numRows, context.arrivalNs));
   for (const { name, nullable } of schema.columns) if (!nullable) refuseMissing(name, columns.get(name), joined.numRows, refuse);
-  const decoded = accepted(schema, columns, joined.numRows, refused);
-  return conflicts.wider.size === 0 ? decoded : { ...decoded, conflicts: conflicts.wider };
+  return { joined, batch: accepted(columns, joined.numRows, refused), refused, wider: conflicts.wider };
+}
+
+/** Refused rows are parked or rejected, as the policy is. */
+function decodedOf({ joined, batch, refused }: FittedRows, schema: TableSchema, context: ArrowRowsContext): DecodedRequest {
+  const { table, version: schemaVersion } = schema;
+  const rejections = new Rejections();
+  const parked: number[] = [];
+  const reasons: UnfitReason[] = [];
+  for (const row of [...refused.keys()].sort((a, b) => a - b)) {
+    const { problem, column } = refused.get(row)!;
+    if (isParked(schema, context.parking ?? 'columns', column)) {
+      parked.push(row);
+      reasons.push(unfitReason(problem, column));
+    } else {
+      rejections.add(row, problem, column);
+    }
+  }
+  const fits = batch === undefined ? undefined : { table, schemaVersion, batch };
+  if (parked.length === 0) return rejections.decoded(fits);
+  const came = context.asTheyCame?.() ?? { batch: joined, jsonColumns: [] };
+  return rejections.decoded(fits, [
+    { table, schemaVersion, batch: cutRows(came.batch, parked), reasons, jsonColumns: came.jsonColumns },
+  ]);
 }
 
 interface Assignment {
@@ -157,24 +210,18 @@ function withArrival(data: Data | undefined, rows: number, arrivalNs: bigint): D
 }
 
 function accepted(
-  schema: TableSchema,
   columns: ReadonlyMap<string, Data>,
   rows: number,
   refused: ReadonlyMap<number, Refusal>,
-): DecodedRequest {
-  const rejections = new Rejections();
-  for (const row of [...refused.keys()].sort((a, b) => a - b)) {
-    const refusal = refused.get(row);
-    if (refusal !== undefined) rejections.add(row, refusal.problem, refusal.column);
-  }
-  if (refused.size === rows) return rejections.decoded(undefined);
+): RecordBatch | undefined {
+  if (refused.size === rows) return undefined;
   const all = recordBatch(Array.from(columns, ([name, data]) => ({ name, data })));
   const batch = refused.size === 0 ? all : concatRows([{ batch: all, runs: runsWithout(rows, refused) }]);
   const sizeBytes = batch.data.children.reduce((sum, data) => sum + bytesOf(data), 0);
   if (sizeBytes > LIMITS.walFrameBytesMax) {
     throw new IngestError('payload_too_large', `the rows take more than ${LIMITS.walFrameBytesMax} bytes`);
   }
-  return rejections.decoded({ table: schema.table, schemaVersion: schema.version, batch });
+  return batch;
 }
 
 /** Runs of the rows that are not refused. */

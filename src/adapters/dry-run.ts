@@ -1,11 +1,12 @@
 /** What a write or a registration would do, for the answer to a dry run. Pure: nothing is made, registered or stored. */
-import type { DecodedRequest, TableBatch } from '../core/batch';
+import { type DecodedRequest, parkedRowsOf, type TableBatch } from '../core/batch';
 import { storeForm } from '../core/column-name';
 import type { RowRejection } from '../core/errors';
 import type { TableName } from '../core/ids';
 import type { Registry } from '../core/ingest';
 import type { SchemaRegistry, StoreTables, TableDefinition } from '../core/schema-registry';
 import type { ColumnType, TableSchema, Tier } from '../core/table-schema';
+import type { Parking } from './row-rejections';
 import { schemaJson } from './schema-json';
 import { type NamedRows, planWrite } from './schema-on-write';
 
@@ -44,6 +45,8 @@ export interface StorePlan {
 export interface DryRun {
   readonly table: TableName;
   readonly acceptedRows: number;
+  /** Rows that would become dead letters. */
+  readonly parkedRows: number;
   readonly rejectedRows: number;
   readonly rejections: readonly RowRejection[];
   readonly tiers: readonly Tier[];
@@ -54,8 +57,14 @@ export interface DryRun {
 }
 
 /** What a write of these rows would do. Throws IngestError as the write would. */
-export function dryRunOfRows(registry: Registry, table: TableName, rows: NamedRows, stores: DryRunStores): DryRun {
-  const { known, schema, decoded } = planWrite(registry, table, rows);
+export function dryRunOfRows(
+  registry: Registry,
+  table: TableName,
+  rows: NamedRows,
+  stores: DryRunStores,
+  parking?: Parking,
+): DryRun {
+  const { known, schema, decoded } = planWrite(registry, table, rows, parking);
   // A request whose rows are all refused changes nothing.
   return dryRunOf({ table, known, after: decoded.acceptedRows === 0 ? known : schema }, decoded, stores);
 }
@@ -72,12 +81,14 @@ export const NO_ROWS: DecodedRequest = { batches: [], acceptedRows: 0, rejectedR
 /** `known`: the schema in force; `after`: the one that the request needs. */
 export function dryRunOf(
   { table, known, after }: { table: TableName; known: TableSchema | undefined; after: TableSchema | undefined },
-  { batches, acceptedRows, rejectedRows, rejections }: DecodedRequest,
+  decoded: DecodedRequest,
   { stores, tiersOf }: DryRunStores,
 ): DryRun {
+  const { batches, acceptedRows, rejectedRows, rejections } = decoded;
   return {
     table,
     acceptedRows,
+    parkedRows: parkedRowsOf(decoded),
     rejectedRows,
     rejections,
     tiers: after === undefined ? [] : tiersOf(after, batches),
@@ -113,13 +124,14 @@ function storePlan(store: StoreTables, known: TableSchema | undefined, after: Ta
 
 /** The answer in JSON. */
 export function dryRunJson(run: DryRun): object {
-  const { table, acceptedRows, rejectedRows, rejections, tiers, current, after, changes, stores } = run;
+  const { table, acceptedRows, parkedRows, rejectedRows, rejections, tiers, current, after, changes, stores } = run;
   return {
     dry_run: true,
     table,
     would_accept: acceptedRows,
     would_reject: rejectedRows,
     rejections,
+    ...(parkedRows === 0 ? {} : { would_park: parkedRows }),
     tiers,
     schema: {
       current: current === undefined ? null : schemaJson(current),

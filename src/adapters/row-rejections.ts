@@ -1,7 +1,8 @@
-import type { DecodedRequest, TableBatch } from '../core/batch';
+import { type DecodedRequest, parkedRowsOf, type TableBatch, type UnfitReason, type UnfitRows } from '../core/batch';
 import { IngestError, type RowRejection } from '../core/errors';
+import type { WriteReceipt } from '../core/ingest';
 import { LIMITS } from '../core/limits';
-import type { ColumnType } from '../core/table-schema';
+import type { ColumnType, TableSchema } from '../core/table-schema';
 import { joinTypes } from '../core/type-lattice';
 import type { CellProblem } from './cell-problem';
 
@@ -9,6 +10,36 @@ const NAME_SHOWN_MAX = 80;
 
 /** A name from a request as it may be shown in an answer. */
 export const shownName = (name: string): string => (name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}...` : name);
+
+/** Which rows that cannot be stored become dead letters: none, those refused for a column whose policy says so, or all. */
+export type Parking = 'none' | 'columns' | 'all';
+
+/** Does a row that is refused, for this column if for any, become a dead letter? */
+export function isParked(schema: TableSchema, parking: Parking, column: string | undefined): boolean {
+  if (parking !== 'columns') return parking === 'all';
+  return column !== undefined && schema.columns.some(({ name, conflict }) => name === column && conflict === 'dead_letter');
+}
+
+/** The reason in a dead letter. What is no row at all was not even decoded. */
+export function unfitReason({ code, message }: CellProblem, column?: string): UnfitReason {
+  const stage = code === 'invalid_json' || code === 'not_an_object' ? 'decode' : 'schema';
+  return column === undefined ? { stage, code, message } : { stage, code, column: shownName(column), message };
+}
+
+/** What the request has come to: rows may have been parked for their labels. */
+export function settled(decoded: DecodedRequest, { parkedRows = 0 }: WriteReceipt): Settled {
+  const { acceptedRows, rejectedRows, rejections } = decoded;
+  return { acceptedRows: acceptedRows - parkedRows, parkedRows: parkedRowsOf(decoded) + parkedRows, rejectedRows, rejections };
+}
+
+export interface Settled extends Pick<DecodedRequest, 'acceptedRows' | 'rejectedRows' | 'rejections'> {
+  /** Rows that became dead letters. */
+  readonly parkedRows: number;
+}
+
+/** Was nothing of the request taken, and something refused? */
+export const nothingTaken = (decoded: DecodedRequest): boolean =>
+  decoded.acceptedRows === 0 && decoded.rejectedRows > 0 && parkedRowsOf(decoded) === 0;
 
 /** Counts the refused rows of a request and keeps the first of them. */
 export class Rejections {
@@ -29,12 +60,13 @@ export class Rejections {
     this.conflicts.set(column, before === undefined ? type : joinTypes(before, type));
   }
 
-  decoded(batch: TableBatch | undefined): DecodedRequest {
+  decoded(batch: TableBatch | undefined, parked: readonly UnfitRows[] = []): DecodedRequest {
     return {
       batches: batch === undefined ? [] : [batch],
       acceptedRows: batch?.batch.numRows ?? 0,
       rejectedRows: this.count,
       rejections: this.listed,
+      ...(parked.length === 0 ? {} : { parked }),
       ...(this.conflicts.size === 0 ? {} : { conflicts: this.conflicts }),
     };
   }

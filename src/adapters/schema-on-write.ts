@@ -5,11 +5,12 @@ import { type TableName, tableName } from '../core/ids';
 import type { Registry } from '../core/ingest';
 import type { ColumnSchema, TableSchema } from '../core/table-schema';
 import type { InferredColumns } from './new-columns';
+import type { Parking } from './row-rejections';
 
 /** Rows in the form of a protocol: what columns they need, and they as a record batch. Both throw IngestError `invalid_argument`. */
 export interface NamedRows {
   infer(known: TableSchema | undefined): InferredColumns;
-  decode(schema: TableSchema): DecodedRequest;
+  decode(schema: TableSchema, parking: Parking): DecodedRequest;
 }
 
 /** What a write would do. */
@@ -28,7 +29,12 @@ export interface WritePlan {
 const WIDENINGS_MAX = 6;
 
 /** The rows under the schema that they need, which is not made yet. Nothing is changed. Throws IngestError. */
-export function planWrite(registry: Pick<Registry, 'get' | 'preview'>, table: TableName, rows: NamedRows): WritePlan {
+export function planWrite(
+  registry: Pick<Registry, 'get' | 'preview'>,
+  table: TableName,
+  rows: NamedRows,
+  parking: Parking = 'columns',
+): WritePlan {
   const known = registry.get(table);
   const { columns, timeColumn } = rows.infer(known);
   const preview = (asked: readonly ColumnSchema[]): TableSchema =>
@@ -36,14 +42,14 @@ export function planWrite(registry: Pick<Registry, 'get' | 'preview'>, table: Ta
   // A request without rows names no column, and makes no table.
   const nothing: TableSchema = { table, version: 1, columns, timeColumn, tier: 'hot' };
   let schema = known === undefined && columns.length === 0 ? nothing : preview(columns);
-  let plan: WritePlan = { known, schema, decoded: rows.decode(schema), asked: columns, timeColumn };
+  let plan: WritePlan = { known, schema, decoded: rows.decode(schema, parking), asked: columns, timeColumn };
   for (let pass = 0; pass < WIDENINGS_MAX && plan.decoded.conflicts !== undefined; pass++) {
     const asked = withConflicts(plan);
     schema = preview(asked);
     if (sameTypes(schema, plan.schema)) break;
-    const decoded = rows.decode(schema);
+    const decoded = rows.decode(schema, parking);
     // A column that is widened for nothing stays as it is.
-    if (decoded.rejectedRows >= plan.decoded.rejectedRows) break;
+    if (decoded.acceptedRows <= plan.decoded.acceptedRows) break;
     plan = { known, schema, decoded, asked, timeColumn };
   }
   return plan;
@@ -60,14 +66,23 @@ function withConflicts({ asked, schema, decoded }: WritePlan): readonly ColumnSc
   return [...wanted.values()];
 }
 
-/** The rows under a schema that is in force: it is made durable only when there is a row for it. Throws IngestError. */
-export async function decodeForTable(registry: Registry, table: TableName, rows: NamedRows): Promise<DecodedRequest> {
-  const plan = planWrite(registry, table, rows);
+/**
+ * The rows under a schema that is in force: it is made durable only when there is a row for it. Without the table there are no dead
+ * letters of it. Throws IngestError.
+ */
+export async function decodeForTable(
+  registry: Registry,
+  table: TableName,
+  rows: NamedRows,
+  parking: Parking = 'columns',
+): Promise<DecodedRequest> {
+  const plan = planWrite(registry, table, rows, parking);
   const { decoded, asked, timeColumn } = plan;
+  if (plan.known === undefined && decoded.acceptedRows === 0) return rows.decode(plan.schema, 'none');
   if (plan.schema === plan.known || decoded.acceptedRows === 0) return decoded;
   const schema = await registry.evolve(table, asked, { timeColumn });
   // Another request may have made a column of the same name with another type meanwhile.
-  if (!sameTypes(schema, plan.schema)) return rows.decode(schema);
+  if (!sameTypes(schema, plan.schema)) return rows.decode(schema, parking);
   const batches = decoded.batches.map((batch): TableBatch => ({ ...batch, schemaVersion: schema.version }));
   return { ...decoded, batches };
 }

@@ -40,7 +40,7 @@ export async function showDeadLetter(store: DeadLetterStore, id: string): Promis
   return { status: 200, body: { ...letterAnswer(letter, Number.POSITIVE_INFINITY), row_arrow } };
 }
 
-/** `POST /api/dead-letters/replay` `{"ids":[...]}` or `{"filter":{...}}`, `"tier":"hot"|"cold"|"all"` (default: the tier that refused). */
+/** `POST /api/dead-letters/replay` `{"ids":[...]}` or `{"filter":{...}}`, `"tier":"hot"|"cold"|"all"` (default: the tier that refused, or today's routing). */
 export async function replayDeadLetters(store: DeadLetterStore, body: string): Promise<JsonAnswer> {
   const request = readRequest(body, ['tier']);
   if (typeof request === 'string') return invalid(request);
@@ -109,7 +109,7 @@ function letterAnswer(letter: DeadLetter, rowLengthMax: number) {
   return {
     id,
     table,
-    tier,
+    tier: tier ?? null,
     stage,
     code,
     column: column ?? null,

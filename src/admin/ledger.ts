@@ -1,13 +1,16 @@
 /** `GET /api/ledger` and `GET /api/batches/{id}`: what became of accepted rows. */
-import { parseBatchId } from '../core/ids';
+import { type Lsn, parseBatchId, type WalId } from '../core/ids';
 import type { BatchStatus } from '../core/ingest';
-import type { Tier } from '../core/table-schema';
+import type { CountedTier } from '../core/wal';
 import type { JsonAnswer } from './dead-letters';
 
-/** Rows of one table on their way to one tier. A row that is routed to both tiers is in a line of each. */
+/**
+ * Rows of one table on their way to one tier. A row that is routed to both tiers is in a line of each; one that was parked before it
+ * was routed is in the line of `none`.
+ */
 export interface LedgerLine {
   readonly table: string;
-  readonly tier: Tier;
+  readonly tier: CountedTier;
   /** Counted when they became durable, apart from the delivery. */
   readonly accepted: number;
   readonly delivered: number;
@@ -20,9 +23,12 @@ export interface LedgerLine {
 
 export interface LedgerReport {
   /** When the counting of each tier began, milliseconds since 1970. */
-  readonly sinceMs: Readonly<Partial<Record<Tier, number>>>;
+  readonly sinceMs: Readonly<Partial<Record<CountedTier, number>>>;
   readonly lines: readonly LedgerLine[];
 }
+
+/** Counts the dead letters of a batch. */
+export type BatchLetters = (batch: { readonly walId: WalId; readonly lsn: Lsn }) => Promise<number>;
 
 /** `accepted = delivered + dead_letters + diverted + pending` is checked for every line. */
 export function ledgerAnswer({ sinceMs, lines }: LedgerReport): JsonAnswer {
@@ -40,8 +46,8 @@ export function ledgerAnswer({ sinceMs, lines }: LedgerReport): JsonAnswer {
   return { status: 200, body: { since, tables, balanced: tables.every(({ balanced }) => balanced) } };
 }
 
-/** `id` as an adapter gave it to the client: `<walId>-<lsn>`. */
-export function batchAnswer(batches: BatchStatus, id: string): JsonAnswer {
+/** `id` as an adapter gave it to the client: `<walId>-<lsn>`. `dead_letters`: rows of it that are kept as such now. */
+export async function batchAnswer(batches: BatchStatus, id: string, deadLetters: BatchLetters): Promise<JsonAnswer> {
   const parts = parseBatchId(id);
   if (parts === undefined) {
     const message = 'a batch id is 32 hex digits in lower case, a hyphen and a number';
@@ -50,5 +56,5 @@ export function batchAnswer(batches: BatchStatus, id: string): JsonAnswer {
   const status = batches.status(id as Parameters<BatchStatus['status']>[0]);
   if (status === undefined) return { status: 404, body: { error: { code: 'not_found', message: 'no such batch' } } };
   const tiers = status.map(({ tier, delivered }) => ({ tier, state: delivered ? 'delivered' : 'pending' }));
-  return { status: 200, body: { batch: id, lsn: parts.lsn, tiers } };
+  return { status: 200, body: { batch: id, lsn: parts.lsn, tiers, dead_letters: await deadLetters(parts) } };
 }

@@ -8,7 +8,7 @@ import { SqlError, type SqlFormat, type SqlStore } from '../query/answer';
 import type { Logger, Telemetry } from '../telemetry';
 import { CONSOLE_HTML } from './console';
 import { dropDeadLetters, type JsonAnswer, listDeadLetters, replayDeadLetters, showDeadLetter } from './dead-letters';
-import { batchAnswer, type LedgerReport, ledgerAnswer } from './ledger';
+import { type BatchLetters, batchAnswer, type LedgerReport, ledgerAnswer } from './ledger';
 import { traceAnswer } from './traces';
 
 /** One sink as `/readyz` and the console show it. */
@@ -31,6 +31,7 @@ export interface AdminOptions {
   readonly deadLetters: DeadLetterStore | undefined;
   readonly ledger: () => Promise<LedgerReport>;
   readonly batches: BatchStatus;
+  readonly batchLetters: BatchLetters;
   /** Undefined while rows are accepted, otherwise why not. */
   readonly notReady: () => string | undefined;
   readonly sinks: () => Readonly<Partial<Record<Tier, SinkStatus>>>;
@@ -114,7 +115,8 @@ export class AdminServer {
   private routeOf(pathname: string): Route | undefined {
     const [, collection, id] = /^\/api\/(dead-letters|batches|traces)\/([^/]+)$/.exec(pathname) ?? [];
     if (id === undefined) return undefined;
-    if (collection === 'batches') return () => jsonAnswer(batchAnswer(this.options.batches, id));
+    if (collection === 'batches')
+      return async () => jsonAnswer(await batchAnswer(this.options.batches, id, this.options.batchLetters));
     if (collection === 'traces') return () => this.trace(id);
     return /^\d+-\d+$/.test(id) ? () => this.withDeadLetters((store) => showDeadLetter(store, id)) : undefined;
   }

@@ -13,7 +13,8 @@ interface Letter {
   readonly id: string;
   readonly at: string;
   readonly table: string;
-  readonly tier: string;
+  /** Null: no store has seen the row. */
+  readonly tier: string | null;
   readonly code: string;
   readonly column: string | null;
   readonly message: string;
@@ -60,7 +61,13 @@ export function addDeadLettersCommand(root: Command): void {
     .action(list);
   add('show <id>', 'one letter with its whole row').action(show);
   addFiltered('replay [ids...]', 'deliver rows again, with the schema of now; with a filter instead of ids, all that match')
-    .addOption(new Option('--to <tier>', 'where to (default: the tier that refused)').choices(['hot', 'cold', 'all']))
+    .addOption(
+      new Option('--to <tier>', 'where to (default: the tier that refused, or the routing of the table)').choices([
+        'hot',
+        'cold',
+        'all',
+      ]),
+    )
     .option('--all', 'every letter')
     .action((ids: string[], options: FilterOptions & { to?: string; all?: boolean }) => takeOut('replay', ids, options));
   addFiltered('drop [ids...]', 'forget rows for good; with a filter instead of ids, all that match')
@@ -96,7 +103,7 @@ async function list(options: FilterOptions & { limit: number; json?: boolean }):
 }
 
 const lineOf = ({ id, at, table, tier, code, column, message }: Letter): string =>
-  [id, at, tier, table, code, column ?? '-', oneLine(message).slice(0, MESSAGE_LENGTH_MAX)].join('  ');
+  [id, at, tier ?? '-', table, code, column ?? '-', oneLine(message).slice(0, MESSAGE_LENGTH_MAX)].join('  ');
 
 /** Store messages quote clients' text: nothing of it may steer a terminal. */
 const oneLine = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]+/gu, ' ');

@@ -68,7 +68,8 @@ function columnTypeOf(type: DataType): ColumnType | undefined {
   return TYPE_TEXTS.get(typeText(value));
 }
 
-function hasType(type: DataType, wanted: ColumnType): boolean {
+/** Does a column of this Arrow type need no conversion to hold values of the wanted type? */
+export function hasType(type: DataType, wanted: ColumnType): boolean {
   const found = columnTypeOf(type);
   return found === undefined || found === wanted || (wanted === 'json' && found === 'string');
 }

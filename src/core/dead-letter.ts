@@ -1,9 +1,13 @@
 import type { RecordBatch } from 'apache-arrow';
-import type { Lsn, TableName } from './ids';
+import type { Lsn, TableName, WalId } from './ids';
+import type { Admission } from './ingest';
 import type { WriteIdentity } from './sink';
-import type { Tier } from './table-schema';
+import type { TableSchema, Tier } from './table-schema';
 
-/** Where a row was found to be impossible to store. `schema`: it does not fit the table's schema, whatever the store says. */
+/**
+ * Where a row was found to be impossible to store. `decode`: it could not be read, or its labels are abnormal; `schema`: it does
+ * not fit the table's schema, whatever the store says.
+ */
 export type DeadLetterStage = 'decode' | 'schema' | 'hot_insert' | 'cold_insert';
 
 /** Why one row was taken out of its write, and where it came from. */
@@ -46,8 +50,11 @@ export interface DeadLetter {
   /** `<group>-<row>`: stable for as long as the letter is kept, ascending in the order of parking. */
   readonly id: string;
   readonly table: TableName;
-  /** The tier whose store refused the row; a row of two tiers may have been delivered to the other one. */
-  readonly tier: Tier;
+  /**
+   * The tier whose store refused the row; a row of two tiers may have been delivered to the other one. Undefined for a row that was
+   * parked before it was routed.
+   */
+  readonly tier: Tier | undefined;
   readonly stage: DeadLetterStage;
   readonly code: string;
   readonly column?: string;
@@ -108,7 +115,50 @@ export interface DeadLetterStore extends DeadLetterParking {
   list(options: { filter: DeadLetterFilter; limit: number; after?: string }): Promise<DeadLetterPage>;
   get(id: string): Promise<DeadLetter | undefined>;
   drop(selection: DeadLetterSelection): Promise<DeadLetterOutcome>;
-  /** Sends the rows to the tiers (default: to the one that refused them) and drops the letters, in one durable step. */
+  /**
+   * Sends the rows, converted to the columns that the table has now, to the tiers and drops the letters, in one durable step. By
+   * default they go to the tier that refused them, or to those that the table is routed to when no store has seen them.
+   */
   replay(selection: DeadLetterSelection, tiers?: readonly Tier[]): Promise<DeadLetterOutcome>;
   stats(): DeadLetterStats;
+}
+
+/** Rows of dead letters that are to become rows of their table. */
+export interface RefitRows {
+  readonly batch: RecordBatch;
+  readonly jsonColumns: readonly string[];
+  readonly wholeRows: boolean;
+  /** When they arrived, milliseconds since 1970: the time of rows that have none. */
+  readonly atMs: number;
+}
+
+/** Rows in the form of their table, and why the others cannot have it. */
+export interface Refitted {
+  /** One or more batches with the rows that fit, in order; together they are all rows that are not refused. */
+  readonly batches: readonly RecordBatch[];
+  /** By position in the given batch. */
+  readonly refused: ReadonlyMap<number, string>;
+}
+
+/** Converts rows to the columns of a schema, each value exactly or not at all. */
+export type Refit = (rows: RefitRows, schema: TableSchema) => Refitted;
+
+/** Parked rows that stand in a WAL entry, on their way to the dead letters. */
+export interface ParkingRoom {
+  /**
+   * Room for some bytes of rows that are about to be appended. To be released after `add` was called, or when the append failed:
+   * until then no later entry counts as looked through. Throws IngestError `unavailable` when the dead letters are full.
+   */
+  reserve(bytes: number): Admission;
+}
+
+/** What became of the parked rows of one WAL. */
+export interface ParkedProgress {
+  readonly walId: WalId;
+  /** The first entry that may hold parked rows which are not dead letters yet. */
+  readonly nextLsn: Lsn;
+  /** Parked batches of that entry which are dead letters already. */
+  readonly batchesDone: number;
+  /** By table, rows that became dead letters. */
+  readonly totals: Readonly<Record<string, number>>;
 }

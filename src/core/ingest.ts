@@ -1,4 +1,4 @@
-import type { TableBatch } from './batch';
+import type { TableBatch, UnfitRows } from './batch';
 import type { BatchId, Lsn, TableName } from './ids';
 import type { ColumnSchema, TableSchema, Tier } from './table-schema';
 
@@ -24,6 +24,8 @@ export interface RoutedBatch extends TableBatch {
 export interface WriteRequest {
   readonly protocol: Protocol;
   readonly batches: readonly TableBatch[];
+  /** Rows that become dead letters, durable in the same entry as the others. */
+  readonly parked?: readonly UnfitRows[];
   readonly ack: AckLevel;
   readonly idempotency?: Idempotency;
 }
@@ -32,6 +34,8 @@ export interface WriteRequest {
 export interface WriteReceipt {
   readonly batch: BatchId;
   readonly lsn: Lsn;
+  /** Rows of `WriteRequest.batches` that became dead letters because of their labels; absent when there is none. */
+  readonly parkedRows?: number;
 }
 
 /** Bytes reserved for one request between socket and WAL. `release` must be called exactly once, also on failure. */
@@ -48,7 +52,8 @@ export interface Ingest {
   admit(bytes: number): Admission;
   /**
    * Resolves when the ack level holds (for `wal`: the entry is fsynced), all batches of the request together or none.
-   * A request without rows resolves at once with a receipt of lsn 0. Throws IngestError.
+   * A request without rows resolves at once with a receipt of lsn 0. Throws IngestError, `unavailable` also when rows are to be
+   * parked and the dead letters are full: nothing of the request is stored then.
    */
   write(request: WriteRequest): Promise<WriteReceipt>;
 }

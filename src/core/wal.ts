@@ -5,7 +5,7 @@ import type { Tier } from './table-schema';
 export interface WalBatch {
   readonly table: TableName;
   readonly schemaVersion: number;
-  /** Tiers the batch is routed to, fixed when it was appended. */
+  /** Tiers the batch is routed to, fixed when it was appended; none for parked rows (columnar/parked-ipc.ts). */
   readonly tiers: readonly Tier[];
   readonly rows: number;
   /** An Arrow IPC stream (schema, dictionaries, one record batch, end of stream) as one or more pieces to be laid end to end. */
@@ -93,10 +93,13 @@ export interface DeliveryState {
   totals?: DeliveryTotals | undefined;
 }
 
+/** Where accepted rows are counted: a tier, or `none` for rows that were parked before they were routed. */
+export type CountedTier = Tier | 'none';
+
 /** Rows that were accepted, counted apart from their delivery: one side of the ledger. */
 export interface AcceptedCounts {
   /** Accepted rows by table since `sinceMs`, of those routed to the tier; undefined for a tier that is not counted. */
-  of(tier: Tier): { readonly sinceMs: number; readonly rows: ReadonlyMap<string, number> } | undefined;
+  of(tier: CountedTier): { readonly sinceMs: number; readonly rows: ReadonlyMap<string, number> } | undefined;
 }
 
 /** Checkpoints of the sinks, one file each: written to a temporary file, fsynced, renamed, directory fsynced (R12). */

@@ -1,9 +1,12 @@
 /**
  * What the dead-letter log holds. The log is a WAL (durability rule R16); the batches of its entries are of four kinds:
  *
- * - `_letters`: rows of one write that were parked together. Bytes: u32 length of the head (little endian), the head as JSON, zeros
- *   to a multiple of 8, then the rows as an Arrow IPC stream. A group is named by the position of the entry that it came with; a
- *   copy, made so that the segment of the first one can be released, carries that name and the rows that are gone.
+ * - `_letters`: rows of one write that were parked together, or rows that no tier has seen. Bytes: a head and the rows as an Arrow
+ *   IPC stream (columnar/headed-ipc.ts). A group is named by the position of the entry that it came with; a copy, made so that the
+ *   segment of the first one can be released, carries that name and the rows that are gone. Routed to the tier that refused the
+ *   rows, or to none.
+ * - `_moved`: how far the parked rows of a WAL have become letters, in one entry with the last of these, so that each becomes one
+ *   letter. With `totals` it says all that was counted so far, otherwise what is added; it is routed to no tier.
  * - `_gone`: letters that were dropped or replayed, as JSON.
  * - `_diverted`: which rows of a write go to another tier, as JSON. They stand in one entry with the rows themselves, and it is kept as
  *   long as the write may be repeated.
@@ -12,7 +15,8 @@
  *
  * No table from outside can have a name with `_` in front (core/ids.ts).
  */
-import type { ParkedRow } from '../core/dead-letter';
+import { splitHead, withHead } from '../columnar/headed-ipc';
+import type { ParkedProgress, ParkedRow } from '../core/dead-letter';
 import type { TableName } from '../core/ids';
 import type { WriteIdentity } from '../core/sink';
 import type { Tier } from '../core/table-schema';
@@ -21,17 +25,27 @@ import type { WalBatch } from '../core/wal';
 const LETTERS = '_letters' as TableName;
 const GONE = '_gone' as TableName;
 const DIVERTED = '_diverted' as TableName;
+const MOVED = '_moved' as TableName;
 const FORMAT = 1;
-const LENGTH_BYTES = 4;
 
 export interface LettersHead {
-  readonly tier: Tier;
+  /** Undefined for rows that were parked before they were routed. */
+  readonly tier?: Tier;
   readonly id: WriteIdentity;
   readonly atMs: number;
   readonly rows: readonly ParkedRow[];
   /** Only of a copy: the name of the group, and its rows that are gone by now. */
   readonly copyOf?: number;
   readonly gone?: readonly number[];
+  /** Columns that hold JSON texts, and whether the only column is the whole row as it came (core/batch.ts). */
+  readonly jsonColumns?: readonly string[];
+  readonly wholeRows?: boolean;
+}
+
+/** A step on: the position after it, and what it adds to the totals or all of them. */
+export interface Moved extends Omit<ParkedProgress, 'totals'> {
+  readonly added?: { readonly table: TableName; readonly rows: number };
+  readonly totals?: Readonly<Record<string, number>>;
 }
 
 export interface Letters {
@@ -49,28 +63,38 @@ export interface Gone {
 export const isLetters = ({ table }: WalBatch): boolean => table === LETTERS;
 export const isGone = ({ table }: WalBatch): boolean => table === GONE;
 export const isDiverted = ({ table }: WalBatch): boolean => table === DIVERTED;
+export const isMoved = ({ table }: WalBatch): boolean => table === MOVED;
 /** Rows to be delivered again, or to another tier. */
 export const isReplay = ({ table }: WalBatch): boolean => !table.startsWith('_');
 
 export function encodeLetters({ head, ipc }: Letters): WalBatch {
-  const json = Buffer.from(JSON.stringify({ format: FORMAT, ...head }));
-  const headBytes = LENGTH_BYTES + json.length;
-  const front = Buffer.alloc(headBytes + (-headBytes & 7));
-  front.writeUInt32LE(json.length);
-  front.set(json, LENGTH_BYTES);
-  return { table: LETTERS, schemaVersion: FORMAT, tiers: [head.tier], rows: head.rows.length, ipc: [front, ipc] };
+  const tiers = head.tier === undefined ? [] : [head.tier];
+  return {
+    table: LETTERS,
+    schemaVersion: FORMAT,
+    tiers,
+    rows: head.rows.length,
+    ipc: withHead({ format: FORMAT, ...head }, ipc),
+  };
 }
 
 /** The IPC bytes are a view of the batch's. Throws for another format. */
 export function decodeLetters(batch: WalBatch): Letters {
-  const bytes =
-    batch.ipc.length === 1
-      ? Buffer.from(batch.ipc[0].buffer, batch.ipc[0].byteOffset, batch.ipc[0].byteLength)
-      : Buffer.concat(batch.ipc);
-  const headBytes = LENGTH_BYTES + bytes.readUInt32LE();
-  const { format, ...head } = JSON.parse(bytes.toString('utf8', LENGTH_BYTES, headBytes)) as LettersHead & { format: number };
+  const { head: read, ipc } = splitHead(batch.ipc);
+  const { format, ...head } = read as LettersHead & { format: number };
   checkFormat(format);
-  return { head, ipc: bytes.subarray(headBytes + (-headBytes & 7)) };
+  return { head, ipc };
+}
+
+export function encodeMoved(moved: Moved): WalBatch {
+  const json = Buffer.from(JSON.stringify({ format: FORMAT, ...moved }));
+  return { table: MOVED, schemaVersion: FORMAT, tiers: [], rows: 0, ipc: [json] };
+}
+
+export function decodeMoved(batch: WalBatch): Moved {
+  const { format, ...moved } = JSON.parse(Buffer.concat(batch.ipc).toString('utf8')) as Moved & { format: number };
+  checkFormat(format);
+  return moved;
 }
 
 export function encodeGone(gone: readonly Gone[]): WalBatch {

@@ -10,7 +10,8 @@ export interface Group {
   readonly id: number;
   /** Where it lies now. */
   at: Lsn;
-  readonly tier: Tier;
+  /** Undefined for rows that no store has seen. */
+  readonly tier: Tier | undefined;
   readonly write: WriteIdentity;
   readonly codes: readonly string[];
   readonly rows: number;
@@ -104,7 +105,7 @@ export class Groups {
   }
 }
 
-export const writeKey = (tier: Tier, { walId, lsn: at, table, partition }: WriteIdentity): string =>
+export const writeKey = (tier: Tier | undefined, { walId, lsn: at, table, partition }: WriteIdentity): string =>
   `${tier}/${walId}/${at}/${table}/${partition}`;
 
 const LETTER_ID = /^(\d{1,15})-(\d{1,9})$/;

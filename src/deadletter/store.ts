@@ -7,9 +7,7 @@
  * Bounds: `bytesMax` of letters whose writes are finished, and those of the writes under way; memory holds some hundred bytes a
  * group (rows of one write parked together) and one group's rows at a time.
  */
-import type { RecordBatch } from 'apache-arrow';
-import { cutRows } from '../columnar/cut';
-import { decodeIpc, encodeIpc } from '../columnar/ipc';
+import { encodeIpc } from '../columnar/ipc';
 import type {
   DeadLetter,
   DeadLetterFilter,
@@ -19,9 +17,11 @@ import type {
   DeadLetterStats,
   DeadLetterStore,
   DivertedRows,
+  ParkedProgress,
   ParkedRows,
+  Refit,
 } from '../core/dead-letter';
-import { type Lsn, lsn, type TableName } from '../core/ids';
+import { type Lsn, lsn, type TableName, type WalId } from '../core/ids';
 import { SinkError, type WriteIdentity } from '../core/sink';
 import type { TableSchema, Tier } from '../core/table-schema';
 import type { Wal, WalBatch } from '../core/wal';
@@ -31,18 +31,23 @@ import {
   decodeDiverted,
   decodeGone,
   decodeLetters,
+  decodeMoved,
   encodeDiverted,
   encodeGone,
   encodeLetters,
+  encodeMoved,
   type Gone,
   isDiverted,
   isGone,
   isLetters,
+  isMoved,
   type Letters,
 } from './format';
 import { type Group, Groups, letterId, parseLetterId } from './groups';
+import { HEAD_ROW_BYTES, keptRows, letterOf, matches } from './letters';
+import { type MovedLetters, MovedRows } from './moved-rows';
 import { Outcome } from './outcome';
-import { rowJson } from './row-json';
+import { type Replayed, type Route, rowsAgain } from './replay-rows';
 
 export interface LogDeadLetterStoreOptions {
   /** A log of its own, held open by the caller. */
@@ -51,6 +56,11 @@ export interface LogDeadLetterStoreOptions {
   /** Is the write behind the sink's durable cursor, so that it is never repeated? */
   readonly settled: (tier: Tier, id: WriteIdentity) => boolean;
   readonly schemaOf: (table: TableName) => TableSchema | undefined;
+  /** Tiers of rows that no tier has seen, when nothing else is asked for. */
+  readonly route: Route;
+  readonly refit: Refit;
+  /** Told after letters of the group were added or taken out. */
+  readonly onChange?: (group: number) => void;
   /** Told of rows that are to be delivered again. */
   readonly onReplayed: (batches: readonly WalBatch[]) => void;
   /** Entries before this one hold no replayed row that is still to be delivered. */
@@ -72,6 +82,7 @@ export class LogDeadLetterStore implements DeadLetterStore {
   private readonly groups = new Groups();
   /** Groups of writes that may be repeated; pruned when it is looked at. */
   private readonly unsettled = new Set<number>();
+  private readonly moved = new MovedRows();
   /** One step at a time: what a step has read stays true until it has written. */
   private queue: Promise<unknown> = Promise.resolve();
 
@@ -91,6 +102,7 @@ export class LogDeadLetterStore implements DeadLetterStore {
         for (const batch of entry.batches) {
           if (isLetters(batch)) store.index(decodeLetters(batch), entry.lsn);
           if (isDiverted(batch)) store.diversions.add(decodeDiverted(batch), entry.lsn);
+          if (isMoved(batch)) store.moved.step(decodeMoved(batch), entry.lsn);
           if (isGone(batch)) for (const gone of decodeGone(batch)) store.groups.remove(gone);
         }
         at = lsn(entry.lsn + 1);
@@ -112,6 +124,66 @@ export class LogDeadLetterStore implements DeadLetterStore {
         throw new SinkError('retry', 'cannot write dead letters', { cause: error });
       });
       this.index(letters, at);
+    });
+  }
+
+  /** How far the parked rows of a WAL have become letters; undefined when none has. */
+  parkedProgress(walId: WalId): ParkedProgress | undefined {
+    return this.moved.of(walId);
+  }
+
+  /** Is there no room for more letters? */
+  isFull(reservedBytes: number): boolean {
+    return this.settledBytes() + reservedBytes >= this.options.bytesMax;
+  }
+
+  /**
+   * Makes letters of parked rows, each once: the position behind them is durable with them. They were given room before. `onKept` is
+   * called in the moment in which they count as letters.
+   */
+  async keepParked(walId: WalId, letters: MovedLetters, onKept: () => void): Promise<void> {
+    const { log } = this.options;
+    const { table, rows, batch, atMs, nextLsn, batchesDone, jsonColumns, wholeRows } = letters;
+    const id: WriteIdentity = { walId, lsn: rows[0].lsn, lastLsn: rows[rows.length - 1].lsn, table, partition: '' };
+    const kept: Letters = {
+      head: { id, atMs, rows, ...(jsonColumns && { jsonColumns }), ...(wholeRows && { wholeRows }) },
+      ipc: encodeIpc(batch),
+    };
+    await this.inTurn(async () => {
+      const moved = this.moved.next({ walId, nextLsn, batchesDone, added: { table, rows: rows.length } });
+      const at = await log.append([encodeLetters(kept), encodeMoved(moved)]);
+      this.moved.step(moved, at);
+      this.index(kept, at);
+      onKept();
+    });
+  }
+
+  /** Letters that are kept of rows of one WAL entry. */
+  lettersOf(walId: WalId, at: Lsn): Promise<number> {
+    return this.inTurn(async () => {
+      let letters = 0;
+      for (const group of this.groups) {
+        const { write } = group;
+        if (write.walId !== walId || write.lsn > at || write.lastLsn < at) continue;
+        const { head } = await this.read(group);
+        letters += head.rows.filter((row, i) => row.lsn === at && !group.gone.has(i)).length;
+      }
+      return letters;
+    });
+  }
+
+  /** Every group and how many letters it keeps. */
+  groupSizes(): ReadonlyMap<number, number> {
+    return new Map(Array.from(this.groups, ({ id, rows, gone }) => [id, rows - gone.size]));
+  }
+
+  /** The letters of a group; none when it is gone. */
+  lettersOfGroup(id: number): Promise<readonly DeadLetter[]> {
+    return this.inTurn(async () => {
+      const group = this.groups.get(id);
+      if (group === undefined) return [];
+      const content = await this.read(group);
+      return keptRows(group, undefined, {}).map((row) => letterOf(group, content, row));
     });
   }
 
@@ -176,17 +248,14 @@ export class LogDeadLetterStore implements DeadLetterStore {
 
   async replay(selection: DeadLetterSelection, tiers?: readonly Tier[]): Promise<DeadLetterOutcome> {
     if (tiers?.length === 0) throw new RangeError('a replay needs a tier');
+    const { schemaOf, route, refit } = this.options;
     return this.takeOut(selection, async (group, rows) => {
       const { table } = group.write;
-      const schema = this.options.schemaOf(table);
+      const schema = schemaOf(table);
       if (schema === undefined) return `table ${table} is not registered`;
-      const { ipc } = await this.read(group);
-      const batch = cutRows(decodeIpc(ipc), rows);
-      const known = new Set(schema.columns.map(({ name }) => name));
-      const unknown = batch.schema.fields.find(({ name }) => !known.has(name));
-      if (unknown !== undefined) return `column ${unknown.name} is not in version ${schema.version} of ${table}`;
-      const bytes = encodeIpc(batch);
-      return { table, schemaVersion: schema.version, tiers: tiers ?? [group.tier], rows: rows.length, ipc: [bytes] };
+      const own = tiers ?? (group.tier === undefined ? undefined : [group.tier]);
+      const to: Route = own === undefined ? route : (batch) => [{ ...batch, tiers: own }];
+      return rowsAgain(await this.read(group), rows, { schema, route: to, refit });
     });
   }
 
@@ -200,9 +269,9 @@ export class LogDeadLetterStore implements DeadLetterStore {
     try {
       const needed = await this.inTurn(async () => {
         await this.compact();
-        return this.neededFrom(log.stats().durableLsn + 1);
+        return this.neededFrom();
       });
-      await log.release(lsn(needed));
+      await log.release(needed);
     } catch (error) {
       logger.error({ err: error }, 'cannot release segments of the dead letters');
     }
@@ -210,11 +279,11 @@ export class LogDeadLetterStore implements DeadLetterStore {
 
   /**
    * Takes the letters out, in steps of one log entry each. `replacement` gives the rows that are to go on their way in the same
-   * entry, or the reason why the letters must stay.
+   * entry, or the reason why the letters, or some of them, must stay.
    */
   private async takeOut(
     selection: DeadLetterSelection,
-    replacement: (group: Group, rows: readonly number[]) => Promise<WalBatch | string | undefined>,
+    replacement: (group: Group, rows: readonly number[]) => Promise<Replayed | string | undefined>,
   ): Promise<DeadLetterOutcome> {
     const outcome = new Outcome();
     // Fixed before the first step: rows that are refused again come back as new letters, which are not meant.
@@ -237,14 +306,22 @@ export class LogDeadLetterStore implements DeadLetterStore {
             for (const row of rows) outcome.keep(letterId(group.id, row), instead);
             continue;
           }
-          if (instead !== undefined) batches.push(instead);
-          bytes += instead?.ipc[0]?.length ?? 0;
-          gone.push({ group: group.id, rows: rows.length === group.rows ? 'all' : rows });
-          outcome.done += rows.length;
+          for (const [row, reason] of instead?.refused ?? []) outcome.keep(letterId(group.id, row), reason);
+          const done = instead === undefined ? rows : rows.filter((row) => !instead.refused.has(row));
+          if (done.length === 0) continue;
+          for (const batch of instead?.batches ?? []) {
+            batches.push(batch);
+            bytes += batch.ipc[0].length;
+          }
+          gone.push({ group: group.id, rows: done.length === group.rows ? 'all' : done });
+          outcome.done += done.length;
         }
         if (gone.length === 0) return;
         await this.options.log.append([encodeGone(gone), ...batches]);
-        for (const each of gone) this.groups.remove(each);
+        for (const each of gone) {
+          this.groups.remove(each);
+          this.options.onChange?.(each.group);
+        }
         if (batches.length > 0) this.options.onReplayed(batches);
       });
     }
@@ -282,7 +359,8 @@ export class LogDeadLetterStore implements DeadLetterStore {
   private index(letters: Letters, at: Lsn): void {
     const headBytes = letters.head.rows.reduce((sum, { message }) => sum + message.length + HEAD_ROW_BYTES, 0);
     const group = this.groups.add(letters.head, at, letters.ipc.length + headBytes);
-    this.unsettled.add(group.id);
+    if (group.tier !== undefined) this.unsettled.add(group.id);
+    this.options.onChange?.(group.id);
   }
 
   private async read(group: Group): Promise<Letters> {
@@ -293,7 +371,7 @@ export class LogDeadLetterStore implements DeadLetterStore {
   }
 
   private isSettled(group: Group): boolean {
-    if (!this.unsettled.has(group.id)) return true;
+    if (group.tier === undefined || !this.unsettled.has(group.id)) return true;
     if (!this.options.settled(group.tier, group.write)) return false;
     this.unsettled.delete(group.id);
     return true;
@@ -310,25 +388,34 @@ export class LogDeadLetterStore implements DeadLetterStore {
     return bytes;
   }
 
-  /** The first entry that holds a letter, a row on its way, or what a repeated write must know; `end` when there is none. */
-  private neededFrom(end: number): number {
-    return Math.min(this.options.replayedBelow(), this.groups.oldest()?.at ?? end, this.diversions.oldest());
-  }
-
   /** Moves old groups to the end of a log that is mostly garbage, so that one old letter does not hold all that came after it. */
   private async compact(): Promise<void> {
     const { log, replayedBelow, garbageBytesMax = GARBAGE_BYTES } = this.options;
     let budget = this.groups.sizeBytes;
-    while (budget > 0 && log.stats().sizeBytes > 2 * this.groups.sizeBytes + garbageBytesMax) {
+    const isGarbage = (): boolean => log.stats().sizeBytes > 2 * this.groups.sizeBytes + garbageBytesMax;
+    const progress = this.moved.snapshot();
+    if (progress !== undefined && isGarbage()) {
+      this.moved.step(progress, await log.append([encodeMoved(progress)]));
+      await log.release(this.neededFrom());
+    }
+    while (budget > 0 && isGarbage()) {
       const group = this.groups.oldest();
       if (group === undefined || group.at >= replayedBelow()) return;
       const { head, ipc } = await this.read(group);
       const copy: Letters = { head: { ...head, copyOf: group.id, gone: [...group.gone] }, ipc };
       const at = await log.append([encodeLetters(copy)]);
       this.groups.move(group, at);
-      await log.release(lsn(this.neededFrom(this.groups.oldest()!.at)));
+      await log.release(this.neededFrom());
       budget -= group.sizeBytes;
     }
+  }
+
+  /** The first entry that holds a letter, a row on its way, what a repeated write must know, or the totals of parked rows. */
+  private neededFrom(): Lsn {
+    const { log, replayedBelow } = this.options;
+    const end = log.stats().durableLsn + 1;
+    const kept = this.groups.oldest()?.at ?? end;
+    return lsn(Math.min(replayedBelow(), kept, this.diversions.oldest(), this.moved.neededFrom));
   }
 
   private inTurn<T>(step: () => Promise<T>): Promise<T> {
@@ -342,30 +429,4 @@ interface Selected {
   readonly group: number;
   readonly rows?: readonly number[];
   readonly filter: DeadLetterFilter;
-}
-
-/** What the head of a row takes besides its message, about. */
-const HEAD_ROW_BYTES = 120;
-
-const matches = ({ tier, write, codes }: Group, filter: DeadLetterFilter): boolean =>
-  (filter.tier === undefined || filter.tier === tier) &&
-  (filter.table === undefined || filter.table === write.table) &&
-  (filter.code === undefined || codes.includes(filter.code));
-
-/** Rows of the group that are kept and have the code of the filter; `content` may be missing when all have it. */
-function keptRows(group: Group, content: Letters | undefined, { code }: DeadLetterFilter): number[] {
-  const rows: number[] = [];
-  for (let row = 0; row < group.rows; row++) {
-    if (group.gone.has(row)) continue;
-    if (code === undefined || content === undefined || content.head.rows[row].code === code) rows.push(row);
-  }
-  return rows;
-}
-
-function letterOf(group: Group, { head, ipc }: Letters, row: number): DeadLetter {
-  const batch: RecordBatch = cutRows(decodeIpc(ipc), [row]);
-  const { row: _position, ...reason } = head.rows[row];
-  const { table } = group.write;
-  const id = letterId(group.id, row);
-  return { id, table, tier: head.tier, atMs: head.atMs, ...reason, row: encodeIpc(batch), json: rowJson(batch, 0) };
 }

@@ -1,5 +1,7 @@
 import { encodeIpc } from '../columnar/ipc';
-import type { TableBatch } from '../core/batch';
+import { encodeParked, parkedTable } from '../columnar/parked-ipc';
+import type { TableBatch, UnfitRows } from '../core/batch';
+import type { ParkingRoom } from '../core/dead-letter';
 import { IngestError } from '../core/errors';
 import { batchId, type Lsn, lsn } from '../core/ids';
 import type { Admission, DeliveryProgress, Ingest, RoutedBatch, WriteReceipt, WriteRequest } from '../core/ingest';
@@ -17,6 +19,8 @@ export interface WalIngestOptions {
   readonly progress: DeliveryProgress;
   /** Told of every durable entry, so that delivery knows its backlog. */
   readonly onDurable: (at: Lsn, batches: readonly WalBatch[]) => void;
+  /** For rows that become dead letters. */
+  readonly parking: ParkingRoom;
   readonly inFlightBytesMax: number;
   readonly idempotency: IdempotencyKeys;
   readonly telemetry: Telemetry;
@@ -45,7 +49,8 @@ export class WalIngest implements Ingest {
 
   async write(request: WriteRequest): Promise<WriteReceipt> {
     const { wal, idempotency } = this.options;
-    if (request.batches.length === 0) return { batch: batchId(wal.walId, lsn(0)), lsn: lsn(0) };
+    if (request.batches.length === 0 && (request.parked ?? []).length === 0)
+      return { batch: batchId(wal.walId, lsn(0)), lsn: lsn(0) };
     const at =
       request.idempotency === undefined
         ? await this.append(request)
@@ -55,16 +60,37 @@ export class WalIngest implements Ingest {
   }
 
   private async append(request: WriteRequest, note?: Uint8Array): Promise<Lsn> {
+    const { parked = [] } = request;
+    const batches = [...request.batches.flatMap((batch) => this.options.route(batch).map(toWal)), ...parked.map(encodeParked)];
+    if (parked.length === 0) return this.appendBatches(request, batches, note);
+    const bytes = batches.reduce((sum, batch) => sum + (batch.tiers.length === 0 ? bytesOf(batch) : 0), 0);
+    const room = this.options.parking.reserve(bytes);
+    try {
+      const at = await this.appendBatches(request, batches, note);
+      this.countParked(parked);
+      return at;
+    } finally {
+      room.release();
+    }
+  }
+
+  private async appendBatches(request: WriteRequest, batches: readonly WalBatch[], note?: Uint8Array): Promise<Lsn> {
     const { wal, telemetry } = this.options;
-    const batches = request.batches.flatMap((batch) => this.options.route(batch).map(toWal));
     const at = await wal.append(batches, note);
     this.options.onDurable(at, batches);
     for (const batch of batches) {
-      const labels = { table: batch.table, protocol: request.protocol };
+      const labels = { table: parkedTable(batch) ?? batch.table, protocol: request.protocol };
       telemetry.acceptedRows.inc(labels, batch.rows);
       telemetry.acceptedBytes.inc(labels, bytesOf(batch));
     }
     return at;
+  }
+
+  private countParked(parked: readonly UnfitRows[]): void {
+    const { deadLetters } = this.options.telemetry;
+    for (const { table, reasons } of parked) {
+      for (const { code } of reasons) deadLetters.inc({ table, tier: 'none', code });
+    }
   }
 
   private async acknowledge(request: WriteRequest, at: Lsn): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * Rows accepted since a server began to count them, by tier and table: `accepted.state` in the WAL directory, two lines of text,
+ * Rows accepted since a server began to count them, by tier (`none`: parked rows) and table: `accepted.state` in the WAL directory, two lines of text,
  * format version 1.
  *
  *   thermocline-accepted 1 <crc-32 of the second line, 8 hex digits>
@@ -12,9 +12,9 @@
  */
 import * as path from 'node:path';
 import { crc32 } from 'node:zlib';
+import { parkedTable } from '../columnar/parked-ipc';
 import { type Lsn, lsn, type WalId } from '../core/ids';
-import type { Tier } from '../core/table-schema';
-import type { AcceptedCounts, DeliveryState, Wal, WalBatch } from '../core/wal';
+import type { AcceptedCounts, CountedTier, DeliveryState, Wal, WalBatch } from '../core/wal';
 import type { Logger } from '../telemetry';
 import { isNotFound, SyncFailedError } from './errors';
 import { readFully, replaceFile } from './io';
@@ -33,15 +33,18 @@ interface TierCount {
 interface Stored {
   readonly walId: WalId;
   readonly nextLsn: Lsn;
-  readonly tiers: Map<Tier, TierCount>;
+  readonly tiers: Map<CountedTier, TierCount>;
 }
 
 export interface AcceptedRowsOptions {
   readonly directory: string;
   readonly storage: Storage;
   readonly wal: Wal;
-  /** Checkpoints of the sinks as they were loaded, for each tier that is counted; undefined for a sink that never saved one. */
-  readonly checkpoints: ReadonlyMap<Tier, DeliveryState | undefined>;
+  /**
+   * Checkpoints as they were loaded, for each tier that is counted: of its sink, or of the parked rows; undefined where there is none
+   * yet.
+   */
+  readonly checkpoints: ReadonlyMap<CountedTier, DeliveryState | undefined>;
   readonly clock: () => number;
   readonly logger: Logger;
   /** Called when a sync fails (R8): the process must stop. */
@@ -51,7 +54,7 @@ export interface AcceptedRowsOptions {
 }
 
 export class AcceptedRows implements AcceptedCounts {
-  private readonly tiers = new Map<Tier, TierCount>();
+  private readonly tiers = new Map<CountedTier, TierCount>();
   private nextLsn = lsn(1);
   private savedLsn = lsn(1);
   /** Entries before `nextLsn` of which nobody told. */
@@ -73,7 +76,7 @@ export class AcceptedRows implements AcceptedCounts {
     return accepted;
   }
 
-  of(tier: Tier): TierCount | undefined {
+  of(tier: CountedTier): TierCount | undefined {
     return this.tiers.get(tier);
   }
 
@@ -126,7 +129,7 @@ export class AcceptedRows implements AcceptedCounts {
     const { firstLsn, durableLsn } = wal.stats();
     const stored = await this.read();
     const usable = stored !== undefined && stored.nextLsn >= firstLsn && stored.nextLsn <= durableLsn + 1;
-    const from = new Map<Tier, Lsn>();
+    const from = new Map<CountedTier, Lsn>();
     for (const [tier, checkpoint] of checkpoints) {
       const known = stored?.tiers.get(tier);
       if (usable && known !== undefined && checkpoint?.totals !== undefined) {
@@ -179,9 +182,10 @@ export class AcceptedRows implements AcceptedCounts {
   }
 }
 
-function addRows(rows: Map<string, number>, tier: Tier, batches: readonly WalBatch[]): void {
+function addRows(rows: Map<string, number>, tier: CountedTier, batches: readonly WalBatch[]): void {
   for (const batch of batches) {
-    if (batch.tiers.includes(tier)) rows.set(batch.table, (rows.get(batch.table) ?? 0) + batch.rows);
+    const table = tier === 'none' ? parkedTable(batch) : batch.tiers.includes(tier) ? batch.table : undefined;
+    if (table !== undefined) rows.set(table, (rows.get(table) ?? 0) + batch.rows);
   }
 }
 
@@ -199,10 +203,10 @@ function decode(text: string): Stored | undefined {
   const { walId, nextLsn, tiers } = JSON.parse(body) as {
     walId: WalId;
     nextLsn: Lsn;
-    tiers: Partial<Record<Tier, { sinceMs: number; rows: Record<string, number> }>>;
+    tiers: Partial<Record<CountedTier, { sinceMs: number; rows: Record<string, number> }>>;
   };
-  const counts = Object.entries(tiers).map(([tier, { sinceMs, rows }]): [Tier, TierCount] => [
-    tier as Tier,
+  const counts = Object.entries(tiers).map(([tier, { sinceMs, rows }]): [CountedTier, TierCount] => [
+    tier as CountedTier,
     { sinceMs, rows: new Map(Object.entries(rows)) },
   ]);
   return { walId, nextLsn, tiers: new Map(counts) };

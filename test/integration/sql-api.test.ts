@@ -39,6 +39,7 @@ beforeAll(async () => {
     deadLetters: undefined,
     ledger: async () => ({ sinceMs: {}, lines: [] }),
     batches: { status: () => undefined },
+    batchLetters: async () => 0,
     host: '127.0.0.1',
     port: 0,
     telemetry: new Telemetry(),

@@ -45,6 +45,7 @@ async function listen(given: Readonly<Record<Tier, SqlStore | undefined>>): Prom
     deadLetters: undefined,
     ledger: async () => ({ sinceMs: {}, lines: [] }),
     batches: { status: () => undefined },
+    batchLetters: async () => 0,
     notReady: () => undefined,
     sinks: () => ({}),
     refresh: () => undefined,

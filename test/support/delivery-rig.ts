@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RecordBatch } from 'apache-arrow';
+import { refit } from '../../src/adapters/rest/refit';
 import { encodeIpc } from '../../src/columnar/ipc';
 import type { DeadLetterParking, DeadLetterSelection } from '../../src/core/dead-letter';
 import { lsn } from '../../src/core/ids';
@@ -56,6 +57,8 @@ export class DeliveryRig {
       bytesMax: 64 * 1024 * 1024,
       settled: (_tier, id) => (id.walId === log.walId ? this.replays : this.delivery).releasableLsn > id.lsn,
       schemaOf: (table) => options.schemas.find((schema) => schema.table === table),
+      route: (batch) => [{ ...batch, tiers: ['hot'] }],
+      refit,
       onReplayed: (batches) => this.replays.backlog.add(batches),
       replayedBelow: () => this.replays.releasableLsn,
       clock: Date.now,

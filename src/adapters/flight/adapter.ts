@@ -22,6 +22,7 @@ import { asBytes, type GrpcService } from '../grpc-contract';
 import { grpcServiceError } from '../grpc-status';
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
+import type { Parking } from '../row-rejections';
 import { checkTableName } from '../schema-on-write';
 import { isSet } from '../switch';
 import { type FlightProgress, listActions, runAction } from './actions';
@@ -59,6 +60,8 @@ export interface FlightAdapterOptions {
   /** For dry runs; none by default. */
   readonly stores?: DryRunStores;
   readonly telemetry: Telemetry;
+  /** Which rows that do not fit a table become dead letters; by default those of columns whose policy says so. */
+  readonly parking?: (table: TableName) => Parking;
   /** Default: everybody may come in. */
   readonly login?: Login;
   readonly windowBytes?: number;
@@ -148,7 +151,10 @@ export class FlightAdapter {
       admissionWaitMs,
       writeAck,
       ...(dryRun === undefined ? {} : { report: dryRun.report.bind(dryRun) }),
-      writer: ({ descriptor }) => new TableWriter(destinationOf(descriptor, tier), registry, replaceRows),
+      writer: ({ descriptor }) => {
+        const destination = destinationOf(descriptor, tier);
+        return new TableWriter(destination, registry, replaceRows, this.options.parking?.(destination.table));
+      },
     });
     this.streams.add(stream);
     if (this.isStopping) stream.fail(stopping());

@@ -8,8 +8,8 @@
  *   behind it may be durable: who repeats everything that was not acknowledged loses nothing.
  * - While there is no room, in this stream's window or in the server's budget, nothing is read: HTTP/2 flow control holds the
  *   client.
- * - Rows that cannot be stored are left out of their batch. Their number and the first of them come in the trailers; a stream
- *   of which no row was accepted ends as INVALID_ARGUMENT.
+ * - Rows that cannot be stored are left out of their batch. Their number and the first of them come in the trailers, and the
+ *   number of those that became dead letters; a stream of which no row was taken ends as INVALID_ARGUMENT.
  */
 import { createHash } from 'node:crypto';
 import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
@@ -25,6 +25,7 @@ import { grpcServiceError } from '../grpc-status';
 import { readOneAhead } from '../grpc-stream';
 import { idempotencyOf } from '../idempotency-key';
 import type { RequestMetrics } from '../request-metrics';
+import { nothingTaken, settled } from '../row-rejections';
 import { rowViolations, type StatusDetails } from '../status';
 import { type FlightData, readFlightData, writeUpdateResult } from './messages';
 import type { TableWriter } from './table-writer';
@@ -77,6 +78,7 @@ export class PutStream {
   /** Batches read so far. */
   private batches = 0;
   private acceptedRows = 0;
+  private parkedRows = 0;
   private rejectedRows = 0;
   /** Rows of the batches before this one, for the row numbers of rejections. */
   private rowsBefore = 0;
@@ -108,8 +110,8 @@ export class PutStream {
     await this.tail;
     this.dictionaryRoom.release();
     if (this.failure !== undefined) this.options.metrics.failed(this.failure.code);
-    const isRefused = this.acceptedRows === 0 && this.rejectedRows > 0 && this.options.report === undefined;
-    if (this.failure === undefined && isRefused) this.failure = this.nothingAccepted();
+    const isRefused = this.acceptedRows === 0 && this.parkedRows === 0 && this.rejectedRows > 0;
+    if (this.failure === undefined && isRefused && this.options.report === undefined) this.failure = this.nothingAccepted();
     this.finish();
   }
 
@@ -186,7 +188,13 @@ export class PutStream {
     const before = this.tail;
     this.windowUsedBytes += sizeBytes;
     const written = ingest
-      .write({ protocol: 'flight', batches: decoded.batches, ack, ...this.idempotency(writer, data) })
+      .write({
+        protocol: 'flight',
+        batches: decoded.batches,
+        parked: decoded.parked ?? [],
+        ack,
+        ...this.idempotency(writer, data),
+      })
       .finally(() => {
         admission.release();
         this.windowUsedBytes -= sizeBytes;
@@ -201,9 +209,8 @@ export class PutStream {
       }
       this.countRows(decoded, result.value);
       if (this.options.report === undefined) {
-        if (decoded.acceptedRows > 0 || decoded.rejectedRows === 0)
-          metrics.acknowledged(decoded, receivedAtMs, writer.destination.table);
-        else metrics.refused(decoded, writer.destination.table);
+        if (nothingTaken(decoded)) metrics.refused(decoded, writer.destination.table);
+        else metrics.acknowledged(decoded, receivedAtMs, writer.destination.table);
       }
       if (writer.destination.results === 'batches' && data.appMetadata.length > 0) this.acknowledge(data.appMetadata);
     });
@@ -223,14 +230,17 @@ export class PutStream {
     return idempotencyOf(`flight:${hash.digest('base64url')}`, content);
   }
 
-  private countRows(decoded: DecodedRequest, { batch, lsn }: WriteReceipt): void {
-    this.acceptedRows += decoded.acceptedRows;
-    this.rejectedRows += decoded.rejectedRows;
-    for (const rejection of decoded.rejections) {
+  private countRows(decoded: DecodedRequest, receipt: WriteReceipt): void {
+    const { batch, lsn } = receipt;
+    const { acceptedRows, parkedRows, rejectedRows, rejections } = settled(decoded, receipt);
+    this.acceptedRows += acceptedRows;
+    this.parkedRows += parkedRows;
+    this.rejectedRows += rejectedRows;
+    for (const rejection of rejections) {
       if (this.rejections.length === LIMITS.rejectionsListedMax) break;
       this.rejections.push({ ...rejection, row: this.rowsBefore + rejection.row });
     }
-    this.rowsBefore += decoded.acceptedRows + decoded.rejectedRows;
+    this.rowsBefore += acceptedRows + parkedRows + rejectedRows;
     if (lsn > 0) this.lastBatch = batch;
   }
 
@@ -311,6 +321,7 @@ export class PutStream {
   private trailers(): Metadata {
     const trailers = new Metadata();
     if (this.lastBatch !== undefined) trailers.set('thermocline-last-batch', this.lastBatch);
+    if (this.parkedRows > 0) trailers.set('thermocline-dead-letter-rows', String(this.parkedRows));
     if (this.rejectedRows === 0) return trailers;
     trailers.set('thermocline-rejected-rows', String(this.rejectedRows));
     const shown = this.rejections

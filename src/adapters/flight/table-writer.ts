@@ -9,6 +9,7 @@ import type { TableSchema, Tier } from '../../core/table-schema';
 import { arrowRows } from '../arrow-named-rows';
 import { columnsOfFields } from '../arrow-types';
 import { isBuiltin } from '../friendly-names';
+import type { Parking } from '../row-rejections';
 import { checkTableName, decodeForTable } from '../schema-on-write';
 import { type FlightDescriptor, pathElement } from './messages';
 import { type IfExists, type IfNotExist, readSqlCommand, readStatementIngest, type StatementIngest } from './sql-messages';
@@ -70,6 +71,7 @@ export class TableWriter {
     readonly destination: Destination,
     private readonly registry: Registry,
     private readonly replaceRows: ReplaceRows | undefined,
+    private readonly parking: Parking = 'columns',
   ) {}
 
   /** Refuses what can be refused before the first row: the modes of Flight SQL (FS2). Throws IngestError. */
@@ -128,7 +130,8 @@ export class TableWriter {
   /** The rows of one batch under the schema in force, which grows as they need it and its policies allow. Throws IngestError. */
   decode(batch: RecordBatch, arrivalNs: bigint): Promise<DecodedRequest> {
     if (this.fields === undefined) throw new Error('the table is not open');
-    return decodeForTable(this.registry, this.destination.table, arrowRows(this.fields, [batch], { arrivalNs }));
+    const rows = arrowRows(this.fields, [batch], { arrivalNs });
+    return decodeForTable(this.registry, this.destination.table, rows, this.parking);
   }
 }
 

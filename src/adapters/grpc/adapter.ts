@@ -3,7 +3,7 @@ import type { Metadata, ServerDuplexStream, ServerUnaryCall, sendUnaryData } fro
 import { ColumnFullError } from '../../columnar/builders';
 import type { DecodedRequest } from '../../core/batch';
 import { IngestError } from '../../core/errors';
-import type { BatchId } from '../../core/ids';
+import type { BatchId, TableName } from '../../core/ids';
 import type { BatchStatus, Ingest, WriteReceipt } from '../../core/ingest';
 import type { SchemaRegistry } from '../../core/schema-registry';
 import type { Telemetry } from '../../telemetry';
@@ -14,6 +14,7 @@ import type { GrpcService } from '../grpc-contract';
 import { grpcServiceError } from '../grpc-status';
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
+import { nothingTaken, type Parking } from '../row-rejections';
 import { checkTableName, decodeForTable, type NamedRows } from '../schema-on-write';
 import { isSet } from '../switch';
 import { definitionOf } from '../table-registration';
@@ -30,6 +31,8 @@ export interface IngestServiceOptions {
   /** For dry runs; none by default. */
   readonly stores?: DryRunStores;
   readonly telemetry: Telemetry;
+  /** Which rows that do not fit a table become dead letters; by default those of columns whose policy says so. */
+  readonly parking?: (table: TableName) => Parking;
   readonly nowNs?: () => bigint;
 }
 
@@ -130,8 +133,8 @@ export class IngestServiceAdapter {
   private async decode(write: WireWrite): Promise<DecodedRequest> {
     const table = checkTableName(write.table);
     try {
-      const decoded = await decodeForTable(this.options.registry, table, this.rows(write));
-      if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) throw new messages.RefusedRows(decoded, write.table);
+      const decoded = await decodeForTable(this.options.registry, table, this.rows(write), this.options.parking?.(table));
+      if (nothingTaken(decoded)) throw new messages.RefusedRows(decoded, write.table);
       return decoded;
     } catch (error) {
       throw tooLarge(error);
@@ -142,7 +145,7 @@ export class IngestServiceAdapter {
     const { registry, stores = NO_STORES } = this.options;
     const table = checkTableName(write.table);
     try {
-      return messages.dryRunResponse(dryRunOfRows(registry, table, this.rows(write), stores));
+      return messages.dryRunResponse(dryRunOfRows(registry, table, this.rows(write), stores, this.options.parking?.(table)));
     } catch (error) {
       throw tooLarge(error);
     }
@@ -152,9 +155,9 @@ export class IngestServiceAdapter {
     return namedRows(write, { arrivalNs: this.nowNs() });
   }
 
-  private store(write: WireWrite, { batches }: DecodedRequest, metadataKey?: string): Promise<WriteReceipt> {
+  private store(write: WireWrite, { batches, parked = [] }: DecodedRequest, metadataKey?: string): Promise<WriteReceipt> {
     const idempotency = idempotencyOf(write.idempotencyKey ?? metadataKey, contentOf(write));
-    return this.options.ingest.write({ protocol: 'ingest_grpc', batches, ack: write.ack, ...idempotency });
+    return this.options.ingest.write({ protocol: 'ingest_grpc', batches, parked, ack: write.ack, ...idempotency });
   }
 
   /** Counts a failed write. */

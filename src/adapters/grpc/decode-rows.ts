@@ -2,8 +2,9 @@
  * The form `rows` of a write. Values are gathered by column and kind while the message is walked; what a column makes of them is
  * decided under the table's schema, by the same rules as for Arrow. A row is wholly in or wholly out.
  */
-import { type Data, makeData, TimestampNanosecond } from 'apache-arrow';
+import { type Data, makeData, type RecordBatch, TimestampNanosecond } from 'apache-arrow';
 import { NumberBuilder } from '../../columnar/builders';
+import { utf8Builder } from '../../columnar/bytes-builder';
 import { concatRows, expandDictionary, wholeBatch } from '../../columnar/concat';
 import type { ForeignField } from '../../columnar/foreign-schema';
 import { dictionaryData } from '../../columnar/nested-builders';
@@ -21,6 +22,7 @@ import { jsonProblem } from '../arrow-values';
 import type { CellProblem } from '../cell-problem';
 import { aliasesOf, isBuiltin, overflowColumn } from '../friendly-names';
 import { newColumns, newNameProblem } from '../new-columns';
+import type { Parking } from '../row-rejections';
 import type { NamedRows } from '../schema-on-write';
 import type { Wire } from '../wire';
 import type { Span } from './fields';
@@ -44,7 +46,8 @@ export function readRows(wire: Wire, spans: readonly Span[], context: { readonly
       }
       return newColumns(types, known);
     },
-    decode: (schema) => new RowsDecoder(wire, columns, rows, lanes, schema, refused).decode(context.arrivalNs),
+    decode: (schema, parking) =>
+      new RowsDecoder(wire, columns, rows, lanes, schema, refused).decode({ arrivalNs: context.arrivalNs, parking }),
   };
 }
 
@@ -66,7 +69,7 @@ class RowsDecoder {
     this.conflicts = new ConflictingValues(schema, this.refuse);
   }
 
-  decode(arrivalNs: bigint): DecodedRequest {
+  decode({ arrivalNs, parking }: { readonly arrivalNs: bigint; readonly parking: Parking }): DecodedRequest {
     if (this.rows === 0) return { batches: [], acceptedRows: 0, rejectedRows: 0, rejections: [] };
     const { own, rest } = this.assign();
     if (this.rows * own.size * 8 > LIMITS.walFrameBytesMax) {
@@ -78,7 +81,38 @@ class RowsDecoder {
     else this.takeOverflow(overflow, [...own].find(([{ name }]) => name === overflow)?.[1], rest);
     if (this.data.length === 0) this.addEmptyTime();
     const { fields, data, schema, refused, conflicts } = this;
-    return decodeArrowBatches(fields, [recordBatch(data)], schema, { arrivalNs, begun: { refused, conflicts } });
+    const context = { arrivalNs, begun: { refused, conflicts }, parking, asTheyCame: () => this.asTheyCame() };
+    return decodeArrowBatches(fields, [recordBatch(data)], schema, context);
+  }
+
+  /**
+   * The rows in columns of their own types; JSON where a column has values of several types, and for lists and maps. Undefined when
+   * no row has a value.
+   */
+  private asTheyCame(): { batch: RecordBatch; jsonColumns: readonly string[] } | undefined {
+    const jsonColumns: string[] = [];
+    const columns = this.columns
+      .filter(({ lanes }) => lanes.length > 0)
+      .map(({ name, lanes }) => {
+        const [only] = lanes;
+        if (lanes.length > 1 || only.kind === 'json' || !('builder' in only)) jsonColumns.push(name);
+        if (lanes.length === 1 && 'builder' in only) return { name, data: this.spread(this.lanes.of(name, only).data, [only]) };
+        const texts = lanes.map((lane) => this.textsOf(name, lane));
+        return { name, data: this.spread(joined(texts), lanes) };
+      });
+    return columns.length === 0 ? undefined : { batch: recordBatch(columns), jsonColumns };
+  }
+
+  /** The values of a lane as JSON texts. */
+  private textsOf(name: string, lane: ScalarLane | NestedLane): Data {
+    const { text } = this.valuesOf(name, lane);
+    const builder = utf8Builder(lane.rows.length);
+    for (let at = 0; at < lane.rows.length; at++) {
+      const json = text(at);
+      if (json === undefined) builder.appendNull();
+      else builder.appendString(json);
+    }
+    return builder.finish();
   }
 
   private readonly refuse = (row: number, column: string, problem: CellProblem): void => {

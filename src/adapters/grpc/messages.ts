@@ -7,6 +7,7 @@ import { IngestError, type RejectionCode, type RowRejection } from '../../core/e
 import type { BatchTierStatus, WriteReceipt } from '../../core/ingest';
 import type { DryRun } from '../dry-run';
 import { asBytes } from '../grpc-contract';
+import { settled } from '../row-rejections';
 import { fitting, retryAfterMs, rowViolations, STATUS, type StatusDetails, statusMessage } from '../status';
 import { Wire } from '../wire';
 import { spansOf } from './fields';
@@ -71,15 +72,20 @@ const rejectionMessage = ({ row, code, column = '', message }: RowRejection): ob
   return { row, code: CODES[code], column, message };
 };
 
-export const writeResponse = (decoded: DecodedRequest, receipt: WriteReceipt): object => ({
-  batchId: receipt.batch,
-  acceptedRows: decoded.acceptedRows,
-  rejectedRows: decoded.rejectedRows,
-  rejections: decoded.rejections.map(rejectionMessage),
-});
+export function writeResponse(decoded: DecodedRequest, receipt: WriteReceipt): object {
+  const { acceptedRows, parkedRows, rejectedRows, rejections } = settled(decoded, receipt);
+  return {
+    batchId: receipt.batch,
+    acceptedRows,
+    rejectedRows,
+    rejections: rejections.map(rejectionMessage),
+    deadLetterRows: parkedRows,
+  };
+}
 
 export const dryRunResponse = (run: DryRun): object => ({
   acceptedRows: run.acceptedRows,
+  deadLetterRows: run.parkedRows,
   rejectedRows: run.rejectedRows,
   rejections: run.rejections.map(rejectionMessage),
   dryRun: dryRunMessage(run),

@@ -21,11 +21,12 @@ import { mediaType } from '../media-type';
 import type { InferredColumns } from '../new-columns';
 import { withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
+import { nothingTaken, type Parking, settled } from '../row-rejections';
 import { checkTableName, decodeForTable, type NamedRows } from '../schema-on-write';
 import { STATUS, statusText } from '../status';
 import { isSet } from '../switch';
 import { arrowColumns, decodeArrowStream } from './decode-arrow';
-import { decodeJsonRows } from './decode-json';
+import { type DecodeContext, decodeJsonRows } from './decode-json';
 import { inferColumns } from './infer';
 import { json } from './reply';
 import { type EnsureTable, schemaRoutes } from './schema-routes';
@@ -33,7 +34,7 @@ import { type EnsureTable, schemaRoutes } from './schema-routes';
 /** A body format: what columns its rows need, and its rows as a record batch. Both throw IngestError `invalid_argument`. */
 interface RowFormat {
   infer(body: Uint8Array, known: TableSchema | undefined): InferredColumns;
-  decode(body: Uint8Array, schema: TableSchema, context: { arrivalNs: bigint }): DecodedRequest;
+  decode(body: Uint8Array, schema: TableSchema, context: DecodeContext): DecodedRequest;
 }
 
 export interface RestAdapterOptions {
@@ -46,6 +47,8 @@ export interface RestAdapterOptions {
   readonly telemetry: Telemetry;
   /** Limit after decompression; the listener has the one before. */
   readonly bodyBytesMax?: number;
+  /** Which rows that do not fit a table become dead letters; by default those of columns whose policy says so. */
+  readonly parking?: (table: TableName) => Parking;
   readonly nowNs?: () => bigint;
 }
 
@@ -106,8 +109,9 @@ export class RestAdapter implements HttpAdapter {
         const nothing = received.body.length === 0 && format !== ARROW_ROWS;
         const decoded = nothing ? NO_ROWS : await this.decode(table, format, received.body);
         const key = idempotencyOf(exchange.headers[IDEMPOTENCY_HEADER] as string | undefined, [table, received.body]);
-        const receipt = await this.options.ingest.write({ protocol: 'rest', batches: decoded.batches, ack, ...key });
-        if (decoded.acceptedRows === 0 && decoded.rejectedRows > 0) this.metrics.refused(decoded, table);
+        const { batches, parked = [] } = decoded;
+        const receipt = await this.options.ingest.write({ protocol: 'rest', batches, parked, ack, ...key });
+        if (nothingTaken(decoded)) this.metrics.refused(decoded, table);
         else this.metrics.acknowledged(decoded, received.receivedAtMs, table);
         return answer(table, decoded, receipt);
       });
@@ -118,14 +122,18 @@ export class RestAdapter implements HttpAdapter {
   }
 
   private decode(table: TableName, format: RowFormat, body: Buffer): Promise<DecodedRequest> {
-    return decodeForTable(this.options.registry, table, this.rows(format, body));
+    return decodeForTable(this.options.registry, table, this.rows(format, body), this.parking(table));
+  }
+
+  private parking(table: TableName): Parking {
+    return this.options.parking?.(table) ?? 'columns';
   }
 
   private rows(format: RowFormat, body: Buffer): NamedRows {
-    const context = { arrivalNs: this.nowNs() };
+    const arrivalNs = this.nowNs();
     return {
       infer: (known) => format.infer(body, known),
-      decode: (schema) => format.decode(body, schema, context),
+      decode: (schema, parking) => format.decode(body, schema, { arrivalNs, parking }),
     };
   }
 
@@ -136,7 +144,7 @@ export class RestAdapter implements HttpAdapter {
     const nothing = body.length === 0 && format !== ARROW_ROWS;
     const run = nothing
       ? dryRunOf({ table, known, after: known }, NO_ROWS, stores)
-      : dryRunOfRows(registry, table, this.rows(format, body), stores);
+      : dryRunOfRows(registry, table, this.rows(format, body), stores, this.parking(table));
     return json(200, dryRunJson(run));
   }
 }
@@ -165,12 +173,13 @@ const shownTable = (name: string): TableName | undefined => SHORT_NAMES.get(name
 const tableOf = (name: string): TableName => SHORT_NAMES.get(name) ?? checkTableName(name);
 
 function answer(table: TableName, decoded: DecodedRequest, receipt: WriteReceipt): HttpReply {
-  const { acceptedRows, rejectedRows, rejections } = decoded;
-  return json(acceptedRows === 0 && rejectedRows > 0 ? 400 : 200, {
+  const { acceptedRows, parkedRows, rejectedRows, rejections } = settled(decoded, receipt);
+  return json(nothingTaken(decoded) ? 400 : 200, {
     batch: receipt.batch,
     table,
     accepted: acceptedRows,
     rejected: rejectedRows,
     rejections,
+    ...(parkedRows === 0 ? {} : { dead_letters: parkedRows }),
   });
 }

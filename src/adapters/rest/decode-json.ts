@@ -16,17 +16,21 @@ import { aliasesOf, isBuiltin, overflowColumn } from '../friendly-names';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
 import { KeyTable } from '../key-table';
 import { newNameProblem } from '../new-columns';
-import { Rejections } from '../row-rejections';
+import { isParked, type Parking, Rejections, unfitReason } from '../row-rejections';
 import { readEntry } from './attribute-entries';
 import { AttributesColumn, type Column, TimestampColumn } from './columns';
 import { type Derive, deriveFor } from './derive';
 import { makeAnyTextColumn, makeColumn } from './make-column';
 import { ObjectColumn } from './object-column';
 import { type JsonKind, type RowVisitor, readRows } from './rows-json';
+import { type UnfitJson, unfitRows } from './unfit-rows';
 
+/** Where and how rows come in. */
 export interface DecodeContext {
   /** When the request arrived, nanoseconds since 1970: the time of rows that have none. */
   readonly arrivalNs: bigint;
+  /** Default: `columns`. */
+  readonly parking?: Parking;
 }
 
 /**
@@ -74,6 +78,11 @@ class RowDecoder implements RowVisitor {
   private readonly canChange: boolean;
   private readonly derive: Derive | undefined;
   private readonly rejections = new Rejections();
+  private readonly parking: Parking;
+  private readonly parked: UnfitJson[] = [];
+  /** Where the open row is. */
+  private reader: JsonReader | undefined;
+  private rowStart = 0;
   private rowsRead = 0;
   private rowsAccepted = 0;
   /** Why the open row is refused. */
@@ -84,6 +93,7 @@ class RowDecoder implements RowVisitor {
     private readonly schema: TableSchema,
     private readonly context: DecodeContext,
   ) {
+    this.parking = context.parking ?? 'columns';
     this.slots = makeSlots(schema);
     const byName = new Map(this.slots.map((slot) => [slot.column.schema.name, slot]));
     const addMember = (name: string, column: string, isAlias: boolean): void =>
@@ -103,6 +113,8 @@ class RowDecoder implements RowVisitor {
   }
 
   row(reader: JsonReader, byte: number): void {
+    this.reader = reader;
+    this.rowStart = reader.pos;
     if (byte !== JSON_BYTE.openObject) {
       reader.skipValue();
       this.refuse(NOT_A_ROW);
@@ -123,24 +135,22 @@ class RowDecoder implements RowVisitor {
   done(): void {
     if (this.problem === undefined) this.complete();
     if (this.problem === undefined) this.commit();
-    else this.drop(this.problem);
+    else this.drop(this.problem, this.reader?.bytes.subarray(this.rowStart, this.reader.pos));
   }
 
-  broken(error: IngestError): void {
+  broken(error: IngestError, line: Uint8Array): void {
     this.problemColumn = undefined;
-    this.drop({ code: 'invalid_json', message: error.message });
+    this.drop({ code: 'invalid_json', message: error.message }, line);
   }
 
   finish(): DecodedRequest {
-    if (this.rowsAccepted === 0) return this.rejections.decoded(undefined);
+    const parked = unfitRows(this.schema, this.parked);
+    if (this.rowsAccepted === 0) return this.rejections.decoded(undefined, parked);
     const columns = this.slots
       .filter((slot) => slot.used)
       .map(({ column }) => ({ name: column.schema.name, data: column.finish() }));
-    return this.rejections.decoded({
-      table: this.schema.table,
-      schemaVersion: this.schema.version,
-      batch: recordBatch(columns),
-    });
+    const { table, version: schemaVersion } = this.schema;
+    return this.rejections.decoded({ table, schemaVersion, batch: recordBatch(columns) }, parked);
   }
 
   private fill(reader: JsonReader, byte: number, member: Member): void {
@@ -251,8 +261,13 @@ class RowDecoder implements RowVisitor {
     this.rowsRead++;
   }
 
-  private drop(problem: CellProblem): void {
-    this.rejections.add(this.rowsRead, problem, this.problemColumn);
+  private drop(problem: CellProblem, text: Uint8Array | undefined): void {
+    const { problemColumn } = this;
+    if (text !== undefined && isParked(this.schema, this.parking, problemColumn)) {
+      this.parked.push({ text, reason: unfitReason(problem, problemColumn) });
+    } else {
+      this.rejections.add(this.rowsRead, problem, problemColumn);
+    }
     for (const slot of this.slots) {
       slot.column.drop();
       slot.filledBy = undefined;

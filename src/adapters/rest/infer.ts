@@ -17,7 +17,7 @@ import { isRfc3339, parseEpoch, parseTimeText } from '../row-time';
 import { type JsonKind, type RowVisitor, readRows } from './rows-json';
 
 /** What was seen of a member, one bit each. */
-const SEEN = {
+export const SEEN = {
   int: 1,
   /** An integer above int64. */
   large: 2,
@@ -37,12 +37,17 @@ const SEEN = {
 /** The columns that a JSON body needs beyond `known`. Throws IngestError `invalid_argument` when the body is not JSON. */
 export function inferColumns(body: Uint8Array, kind: JsonKind, known: TableSchema | undefined): InferredColumns {
   if (known !== undefined && isBuiltin(known.table)) return { columns: [], timeColumn: known.timeColumn };
-  const collector = new MemberCollector();
-  readRows(body, kind, collector);
-  const types = [...collector.members()]
+  const types = [...seenMembers(body, kind)]
     .filter(([, seen]) => seen !== 0)
     .map(([name, seen]) => [name, typeOf(name, seen)] as const);
   return newColumns(new Map(types), known);
+}
+
+/** What was seen of each member of the rows: bits of SEEN. Throws IngestError `invalid_argument` when the body is not JSON. */
+export function seenMembers(body: Uint8Array, kind: JsonKind): ReadonlyMap<string, number> {
+  const collector = new MemberCollector();
+  readRows(body, kind, collector);
+  return collector.members();
 }
 
 const NUMBERS = SEEN.int | SEEN.large | SEEN.negative | SEEN.float | SEEN.huge;

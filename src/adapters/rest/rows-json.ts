@@ -18,7 +18,7 @@ export interface RowVisitor {
   /** The row is complete and sound JSON. */
   done(): void;
   /** The line is not JSON: what `row` made of it must be forgotten. */
-  broken(error: IngestError): void;
+  broken(error: IngestError, line: Uint8Array): void;
 }
 
 /**
@@ -46,8 +46,8 @@ class CountingVisitor implements RowVisitor {
     this.visitor.done();
   }
 
-  broken(error: IngestError): void {
-    this.visitor.broken(error);
+  broken(error: IngestError, line: Uint8Array): void {
+    this.visitor.broken(error, line);
   }
 }
 
@@ -110,7 +110,7 @@ function readLine(reader: JsonReader, start: number, end: number, valid: boolean
     reader.expectEnd();
   } catch (error) {
     if (!(error instanceof IngestError) || error.code !== 'invalid_argument') throw error;
-    visitor.broken(error);
+    visitor.broken(error, reader.bytes.subarray(start, end));
     return;
   }
   visitor.done();

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
+import { refit } from '../../../src/adapters/rest/refit';
 import { NumberBuilder, timestampBuilder } from '../../../src/columnar/builders';
 import { decodeIpc } from '../../../src/columnar/ipc';
 import { recordBatch } from '../../../src/columnar/record-batch';
@@ -63,6 +64,8 @@ class Subject {
       bytesMax: this.bytesMax,
       settled: (_tier, id) => id.lsn < this.settledBelow,
       schemaOf: () => this.schema,
+      route: (batch) => [{ ...batch, tiers: ['hot'] }],
+      refit,
       onReplayed: (batches) => {
         for (const { rows } of batches) this.replayed += rows;
       },

@@ -4,8 +4,9 @@ import { arrowColumns, decodeArrowStream } from '../../../../src/adapters/rest/d
 import { decodeJsonRows } from '../../../../src/adapters/rest/decode-json';
 import { inferColumns } from '../../../../src/adapters/rest/infer';
 import { decodeForTable, type NamedRows, planWrite } from '../../../../src/adapters/schema-on-write';
+import { parkedRowsOf } from '../../../../src/core/batch';
 import type { TableName } from '../../../../src/core/ids';
-import type { ColumnSchema, ConflictPolicy, TableSchema } from '../../../../src/core/table-schema';
+import type { ColumnSchema, TableSchema } from '../../../../src/core/table-schema';
 import { MemoryRegistry } from '../../../support/recording-ingest';
 
 const table = 'readings' as TableName;
@@ -16,13 +17,16 @@ const jsonRows = (rows: unknown[]): NamedRows => {
   const body = Buffer.from(JSON.stringify(rows));
   return {
     infer: (known) => inferColumns(body, 'json', known),
-    decode: (schema) => decodeJsonRows(body, 'json', schema, context),
+    decode: (schema, parking) => decodeJsonRows(body, 'json', schema, { ...context, parking }),
   };
 };
 
 const arrowRows = (columns: Parameters<typeof tableFromArrays>[0]): NamedRows => {
   const body = tableToIPC(tableFromArrays(columns), 'stream');
-  return { infer: (known) => arrowColumns(body, known), decode: (schema) => decodeArrowStream(body, schema, context) };
+  return {
+    infer: (known) => arrowColumns(body, known),
+    decode: (schema, parking) => decodeArrowStream(body, schema, { ...context, parking }),
+  };
 };
 
 /** The same values of a column `v` in both forms. */
@@ -59,15 +63,31 @@ describe.each(FORMS)('%s', (_form, rows) => {
     expect(decoded.batches[0].batch.getChild('v')?.toArray()).toEqual(Float64Array.of(0.7));
   });
 
-  test.each(['dead_letter', 'widen'] as ConflictPolicy[])(
-    'in a strict table a value that does not fit refuses its row (%s)',
-    async (conflict) => {
-      const registry = await registryWith({ conflict }, 'strict');
-      const { schema, decoded } = planWrite(registry, table, rows([1, 0.7]));
-      expect(schema.version).toBe(1);
-      expect(decoded.rejections).toMatchObject([{ row: 1, column: 'v', code: 'type_mismatch' }]);
-    },
-  );
+  test('in a strict table a value that does not fit refuses its row', async () => {
+    const registry = await registryWith({ conflict: 'widen' }, 'strict');
+    const { schema, decoded } = planWrite(registry, table, rows([1, 0.7]));
+    expect(schema.version).toBe(1);
+    expect(decoded.rejections).toMatchObject([{ row: 1, column: 'v', code: 'type_mismatch' }]);
+  });
+
+  test.each(['strict', 'evolve'] as const)('a column of dead letters parks the row as it came (%s)', async (policy) => {
+    const registry = await registryWith({ conflict: 'dead_letter' }, policy);
+    const decoded = await decodeForTable(registry, table, rows([1, 0.7]));
+    expect([decoded.acceptedRows, decoded.rejectedRows, decoded.rejections]).toEqual([1, 0, []]);
+    const [parked] = decoded.parked ?? [];
+    expect(parked).toMatchObject({ table, schemaVersion: 1, jsonColumns: [] });
+    expect(parked.reasons).toMatchObject([{ stage: 'schema', code: 'type_mismatch', column: 'v' }]);
+    expect(parked.batch.getChild('v')?.toArray()).toEqual(Float64Array.of(0.7));
+    expect(registry.get(table)?.version).toBe(1);
+  });
+
+  test('a table of dead letters parks every row that is refused, but none of a table that is not there', async () => {
+    const registry = await registryWith({ conflict: 'widen' }, 'strict');
+    const decoded = await decodeForTable(registry, table, rows([0.7]), 'all');
+    expect([decoded.acceptedRows, decoded.rejectedRows, parkedRowsOf(decoded)]).toEqual([0, 0, 1]);
+    const kept = await decodeForTable(registry, table, rows([0.7]), 'none');
+    expect([kept.acceptedRows, kept.rejectedRows, parkedRowsOf(kept)]).toEqual([0, 1, 0]);
+  });
 
   test('a side column takes the value, the row stays', async () => {
     const registry = await registryWith({ conflict: 'side_column' });

@@ -1,0 +1,140 @@
+/** Rows that do not fit their table, by the built command: parked, listed, and replayed once, over kill -9. */
+import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
+import { startPostgres, type TestPostgres } from '../support/postgres';
+import { TestServer, temporaryDirectory } from '../support/server';
+
+const TIME_MS = Date.now();
+const REQUESTS = 20;
+const ROWS = 500;
+/** Every tenth row of a request has a text where the table has a number. */
+const POISON = 50;
+
+let postgres: TestPostgres;
+let clickhouse: TestClickHouse;
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let server: TestServer;
+
+const start = (settings: Record<string, string> = {}): Promise<TestServer> =>
+  TestServer.start({
+    dataDir: directory.path,
+    settings: { POSTGRES_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, DELIVERY_INTERVAL_MS: '20', ...settings },
+  });
+
+beforeAll(async () => {
+  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
+  server = await start();
+}, 60_000);
+afterAll(async () => {
+  await server?.stop();
+  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+}, 60_000);
+
+type Answer = Record<string, unknown>;
+
+async function api(path: string, body?: unknown): Promise<Answer> {
+  const init =
+    body === undefined ? {} : { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const response = await fetch(`http://${server.admin}${path}`, init);
+  expect([path, response.status]).toEqual([path, 200]);
+  return (await response.json()) as Answer;
+}
+
+async function post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  const response = await server.post(path, JSON.stringify(body), { 'content-type': 'application/json', ...headers });
+  expect(response.status).toBe(200);
+  return (await response.json()) as Answer;
+}
+
+const register = (table: string, conflict: string, type = 'double'): Promise<Answer> =>
+  post('/schema/register', {
+    table_name: table,
+    columns: [
+      { name: 'time', type: 'timestamp' },
+      { name: 'id', type: 'bigint' },
+      { name: 'v', type, conflict },
+    ],
+  });
+
+async function kept(count: number): Promise<Answer> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const page = await api('/api/dead-letters?limit=1000');
+    if (page['kept'] === count || Date.now() > deadline) return page;
+  }
+}
+
+test('1,000 poison rows are letters with their reason, and a wider column takes all of them once, over kill -9', async () => {
+  await register('readings', 'dead_letter');
+  let batch = '';
+  for (let request = 0; request < REQUESTS; request++) {
+    const rows = Array.from({ length: ROWS }, (_, i) => {
+      const id = request * ROWS + i;
+      return { time: new Date(TIME_MS + id).toISOString(), id, v: i % 10 === 3 ? `n${id}` : id / 4 };
+    });
+    const answer = await post('/write/readings', rows, { 'idempotency-key': `request-${request}` });
+    expect(answer).toMatchObject({ accepted: ROWS - POISON, rejected: 0, rejections: [], dead_letters: POISON });
+    batch = answer['batch'] as string;
+    if (request !== REQUESTS / 2) continue;
+    await server.stop('SIGKILL');
+    server = await start();
+    expect((await post('/write/readings', rows, { 'idempotency-key': `request-${request}` }))['batch']).toBe(batch);
+  }
+  const page = await kept(1_000);
+  expect(page).toMatchObject({ kept: 1_000, next: null });
+  const letters = page['dead_letters'] as Answer[];
+  for (const letter of letters) {
+    const { id } = letter['row'] as { id: string };
+    expect(letter).toMatchObject({ table: 'readings', tier: null, stage: 'schema', code: 'type_mismatch', column: 'v' });
+    expect(letter).toMatchObject({ schema_version: 1, message: 'expected a number', row: { v: `n${id}` } });
+  }
+  expect(new Set(letters.map((letter) => (letter['row'] as { id: string }).id)).size).toBe(1_000);
+  expect(await api(`/api/batches/${batch}`)).toMatchObject({ dead_letters: POISON });
+  await server.drained();
+  const line = { table: 'readings', accepted: 1_000, delivered: 0, dead_letters: 1_000, pending: 0, balanced: true };
+  const ledger = await api('/api/ledger');
+  expect(ledger['balanced']).toBe(true);
+  expect((ledger['tables'] as Answer[]).filter(({ tier }) => tier === 'none')).toEqual([{ ...line, tier: 'none' }]);
+
+  const early = await api('/api/dead-letters/replay', { filter: { table: 'readings' } });
+  expect(early).toMatchObject({ replayed: 0, kept: 1_000 });
+  expect((early['reasons'] as Answer[])[0]).toMatchObject({ reason: 'column v: type_mismatch: expected a number' });
+  await register('readings', 'coerce');
+  await post('/write/readings', [{ time: new Date(TIME_MS).toISOString(), id: -1, v: 'text' }]);
+  const ids = letters.map(({ id }) => id as string);
+  expect(await api('/api/dead-letters/replay', { ids: ids.slice(0, 400) })).toMatchObject({ replayed: 400, kept: 0 });
+  await server.stop('SIGKILL');
+  server = await start();
+  expect(await api('/api/dead-letters/replay', { ids })).toMatchObject({ replayed: 600, kept: 400 });
+  await server.sqlUntil('hot', 'SELECT count(*) FROM readings', String(REQUESTS * ROWS + 1));
+  expect((await server.sql('hot', "SELECT count(DISTINCT id), count(*) FROM readings WHERE v LIKE 'n%'")).rows).toEqual([
+    ['1000', '1000'],
+  ]);
+  await server.drained();
+  expect((await api('/api/ledger'))['balanced']).toBe(true);
+}, 90_000);
+
+test('a full store of letters tells the client to come back, and stores nothing of the request', async () => {
+  await server.stop();
+  server = await start({ DEAD_LETTERS_BYTES_MAX: '1' });
+  await register('narrow', 'dead_letter', 'int');
+  const poison = [
+    { id: 1, v: 1 },
+    { id: 2, v: 'x' },
+  ];
+  expect(await post('/write/narrow', poison)).toMatchObject({ accepted: 1, dead_letters: 1 });
+  await kept(1);
+  const refused = await server.post(
+    '/write/narrow',
+    JSON.stringify([
+      { id: 3, v: 3 },
+      { id: 4, v: 'y' },
+    ]),
+  );
+  expect([refused.status, Number(refused.headers.get('retry-after')) > 0]).toEqual([503, true]);
+  expect(await post('/write/narrow', [{ id: 5, v: 5 }])).toMatchObject({ accepted: 1 });
+  await server.drained();
+  await server.sqlUntil('hot', 'SELECT count(*) FROM narrow', '2');
+  expect((await server.sql('hot', 'SELECT id FROM narrow ORDER BY id')).rows).toEqual([['1'], ['5']]);
+  expect(await api('/api/dead-letters/drop', { filter: {} })).toMatchObject({ dropped: 1 });
+  expect(await post('/write/narrow', [{ id: 6, v: 'z' }])).toMatchObject({ accepted: 0, dead_letters: 1 });
+}, 60_000);
