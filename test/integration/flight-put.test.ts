@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Bool, Dictionary, Int32, Int64, makeVector, Schema, Table, Utf8, vectorFromArray } from 'apache-arrow';
 import { IngestError } from '../../src/core/errors';
 import type { TableName } from '../../src/core/ids';
+import type { ColumnSchema, ConflictPolicy } from '../../src/core/table-schema';
 import { commandDescriptor, flightMessage, flightObject, pathDescriptor, sqlAny, tableParts } from '../support/flight-client';
 import { type FlightServer, startFlight } from '../support/flight-server';
 import { Gate } from '../support/gate';
@@ -48,6 +49,14 @@ const recordCount = (result: Buffer): number => {
   const { appMetadata } = flightObject<{ appMetadata: Buffer }>('PutResult', result);
   return flightObject<{ recordCount: number }>('sql.DoPutUpdateResult', appMetadata).recordCount;
 };
+
+async function registerCars(conflict: ConflictPolicy): Promise<void> {
+  const columns: ColumnSchema[] = [
+    { name: 'ts', type: 'timestamp', nullable: false },
+    { name: 'n', type: 'int16', nullable: true, conflict },
+  ];
+  await server.registry.register({ table: CARS, columns, timeColumn: 'ts', policy: 'strict' });
+}
 
 describe('descriptors', () => {
   beforeEach(() => start());
@@ -237,14 +246,7 @@ describe('acknowledgements', () => {
 
   it('rows that cannot be stored are left out and told in the trailers', async () => {
     await start();
-    await server.registry.evolve(
-      CARS,
-      [
-        { name: 'ts', type: 'timestamp', nullable: false },
-        { name: 'n', type: 'int16', nullable: true, conflict: 'dead_letter' },
-      ],
-      { timeColumn: 'ts' },
-    );
+    await registerCars('widen');
     const some = new Table({ n: vectorFromArray([1n, 40_000n, 3n], new Int64()) });
     const { end } = await server.client.put(some, pathDescriptor('cars'));
     expect(end.code).toBe(STATUS.ok);
@@ -256,6 +258,20 @@ describe('acknowledgements', () => {
     const all = new Table({ n: vectorFromArray([40_000n], new Int64()) });
     const refused = await server.client.put(all, pathDescriptor('cars'));
     expect(refused.end).toMatchObject({ code: STATUS.invalid, details: expect.stringContaining('none of 1 rows') as string });
+  });
+
+  it('rows of a column of dead letters are parked and counted in the trailers', async () => {
+    await start();
+    await registerCars('dead_letter');
+    const some = new Table({ n: vectorFromArray([1n, 40_000n, 3n], new Int64()) });
+    const { end } = await server.client.put(some, pathDescriptor('cars'));
+    expect(end.code).toBe(STATUS.ok);
+    expect(end.trailers.get('thermocline-dead-letter-rows')).toEqual(['1']);
+    expect(end.trailers.get('thermocline-rejected-rows')).toEqual([]);
+    expect(storedNumbers()).toEqual([1, 3]);
+    const all = new Table({ n: vectorFromArray([40_000n], new Int64()) });
+    const parked = await server.client.put(all, pathDescriptor('cars'));
+    expect([parked.end.code, parked.end.trailers.get('thermocline-dead-letter-rows')]).toEqual([STATUS.ok, ['1']]);
   });
 
   it('DoExchange acknowledges with app_metadata in FlightData', async () => {
