@@ -25,7 +25,7 @@ import { silentLogger, Telemetry } from '../src/telemetry';
 const CONNECTIONS = 32;
 const NOTHING: DecodedRequest = { batches: [], acceptedRows: 0, rejectedRows: 0, rejections: [] };
 const RECEIPT: Promise<WriteReceipt> = Promise.resolve({ batch: 'none' as BatchId, lsn: lsn(0) });
-const ADMISSION = { release: (): void => undefined };
+const ADMISSION = { grow: (): void => undefined, release: (): void => undefined };
 const INGEST: Ingest = { admit: () => ADMISSION, write: () => RECEIPT };
 const decoder = { decode: () => NOTHING, transcode: (body: Uint8Array) => body };
 const DECODERS: OtlpDecoders = { logs: decoder, metrics: decoder, traces: decoder };

@@ -8,6 +8,7 @@ import { GrpcListener } from './adapters/grpc-listener';
 import { HttpListener } from './adapters/http-listener';
 import { AdminServer } from './admin/server';
 import { type AdapterParts, ingestAdapters } from './app-adapters';
+import { type WatchedPressure, watchPressure } from './app-back-pressure';
 import {
   type CommonDeliveryOptions,
   DEAD_LETTERS_FOLDER,
@@ -19,9 +20,9 @@ import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
 import { startRollups } from './app-rollups';
 import { startSchemas } from './app-schemas';
 import { NO_STORES, openStores, type Stores } from './app-stores';
+import { checkFilesystem, type LogOptions, openLog } from './app-wal';
 import type { Config } from './config';
 import { type Lsn, lsn } from './core/ids';
-import { LIMITS } from './core/limits';
 import type { Sink } from './core/sink';
 import type { TableSchema, Tier } from './core/table-schema';
 import { IdempotencyKeys } from './ingest/idempotency';
@@ -34,7 +35,7 @@ import { Router } from './tiering/routing';
 import type { AcceptedRows } from './wal/accepted-rows';
 import { FileDeliveryStateStore } from './wal/delivery-state';
 import { FileStorage } from './wal/file-storage';
-import { FileWal } from './wal/file-wal';
+import type { FileWal } from './wal/file-wal';
 
 /** Where the server listens, as `host:port`. */
 export interface Addresses {
@@ -57,6 +58,7 @@ export class App {
   private keys: IdempotencyKeys | undefined;
   private deadLetters: DeadLetters | undefined;
   private accepted: AcceptedRows | undefined;
+  private watched: WatchedPressure | undefined;
   /** Not before the deliveries are there: what they still need would be given back. */
   private mayRelease = false;
   private draining = false;
@@ -82,6 +84,7 @@ export class App {
     const { config } = this;
     const registry = await FileRegistry.open(config.data_dir);
     this.progress('opening the write-ahead log');
+    await checkFilesystem(this.logOptions);
     const wal = await this.openWal('wal', config.wal.segment_bytes);
     const keys = await this.openKeys(wal);
     const stores = config.sinks === 'none' ? NO_STORES : await this.openStores(registry);
@@ -99,6 +102,9 @@ export class App {
     }
     await deadLetters.startReplays(stores.sinks, common);
     this.stops.add('replays', () => deadLetters.stop());
+    const watched = await watchPressure({ ...this.logOptions, wal });
+    this.watched = watched;
+    this.stops.add('back-pressure', async () => watched.stop());
     const ingest = new WalIngest({
       wal,
       route: router.route,
@@ -111,6 +117,7 @@ export class App {
       },
       parking: deadLetters.mover,
       inFlightBytesMax: config.in_flight_bytes_max,
+      backPressure: watched.pressure,
       idempotency: keys,
       telemetry: this.telemetry,
     });
@@ -125,22 +132,14 @@ export class App {
   }
 
   private async openWal(name: string, segmentBytes: number): Promise<FileWal> {
-    const { config, telemetry, logger } = this;
-    const wal = await FileWal.open({
-      directory: join(config.data_dir, name),
-      segmentBytes,
-      frameBytesMax: LIMITS.walFrameBytesMax,
-      storage: this.storage,
-      clock: Date.now,
-      logger,
-      onFatal: (error) => this.fail(error),
-      onCommit: (commit) => {
-        telemetry.walFsyncSeconds.observe(commit.syncMs / 1_000);
-        telemetry.walCommitEntries.inc(commit.entries);
-      },
-    });
+    const wal = await openLog(name, segmentBytes, this.logOptions);
     this.stops.add(`log ${name}`, () => wal.close());
     return wal;
+  }
+
+  private get logOptions(): LogOptions {
+    const { config, storage, telemetry, logger } = this;
+    return { config, storage, telemetry, logger, onFatal: (error) => this.fail(error) };
   }
 
   /** Keys of requests, with a log of their own beside the log of requests. */
@@ -274,7 +273,7 @@ export class App {
       ledger: () => ledgerReport(this.accepted, this.deliveries, () => this.deadLetters?.parked() ?? NO_PARKED),
       batchLetters: async (batch) => this.deadLetters?.ofBatch(batch) ?? 0,
       batches: batchStatus(wal, () => this.deliveries),
-      notReady: () => (this.draining ? 'shutting down' : ingest.accepting ? undefined : 'not accepting'),
+      notReady: () => (this.draining ? 'shutting down' : ingest.notAccepting),
       sinks: () => Object.fromEntries(this.deliveries.map((delivery) => [delivery.tier, delivery.status()])),
       refresh: () => this.refreshGauges(wal),
     });
@@ -321,6 +320,7 @@ export class App {
     telemetry.walSegments.set(segments);
     telemetry.walSizeBytes.set(sizeBytes);
     this.deadLetters?.refreshGauges();
+    this.watched?.refreshGauges();
     for (const delivery of this.deliveries) {
       const { tier } = delivery;
       const { rows, bytes, ageSeconds } = delivery.status();

@@ -16,6 +16,8 @@ const DAY_MS = 86_400_000;
 
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback);
 const count = (fallback: number, max = Number.MAX_SAFE_INTEGER) => z.coerce.number().int().min(1).max(max).default(fallback);
+const flag = (fallback: boolean) =>
+  z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]).default(fallback);
 const url = (schemes: readonly string[]) =>
   z
     .string()
@@ -61,8 +63,6 @@ const isPeriod = (text: string): boolean => {
   const ms = durationMs(text) ?? 0;
   return ms >= 1_000 && DAY_MS % ms === 0;
 };
-const flag = (fallback: boolean) =>
-  z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]).default(fallback);
 
 /** A length of time that divides a day. */
 const PERIOD = z.string().refine(isPeriod, 'must be a time that divides a day, such as 1m or 1h');
@@ -91,6 +91,14 @@ const SCHEMA = z.strictObject({
   wal: z
     .strictObject({
       segment_bytes: count(LIMITS.walSegmentBytes, 1024 * MIB).describe('Size of one WAL segment file'),
+      bytes_max: count(10 * 1024 * MIB).describe(
+        'Bytes of the WAL that may wait for the stores; from 75 % of it on clients are slowed, at it they are told to retry',
+      ),
+      disk_reserve_bytes: count(256 * MIB).describe(
+        'Free bytes of the disk that are left for checkpoints, keys and dead letters; nearer than the next segment clients are told to retry',
+      ),
+      scrub_bytes_per_second: count(4 * MIB).describe('Rate at which sealed WAL segments are read again to find damage early'),
+      allow_any_filesystem: flag(false).describe('`true` allows the WAL on NFS, SMB, 9p and FUSE, whose fsync may not be one'),
     })
     .prefault({}),
   delivery: z

@@ -38,9 +38,19 @@ export class Telemetry {
   ]);
   readonly inFlightBytes = this.gauge('in_flight_bytes', 'Bytes of requests between socket and WAL', []);
 
+  readonly refusedRequests = this.counter('refused_requests_total', 'Requests told to retry, by what was full', ['reason']);
+  readonly delayedRequests = this.counter('delayed_requests_total', 'Acknowledgements held back over a soft mark', []);
+  readonly backPressure = this.gauge('back_pressure', '0 open, to 1 at the hard mark, of the log and its disk', ['cause']);
+  readonly drainRate = this.gauge('wal_drain_bytes_per_second', 'How fast the stores take the WAL in, averaged', []);
+
   readonly walFsyncSeconds = this.histogram('wal_fsync_duration_seconds', 'One fdatasync of the WAL', []);
   readonly walCommitEntries = this.counter('wal_commit_entries_total', 'Entries made durable by group commits', []);
   readonly walSizeBytes = this.gauge('wal_size_bytes', 'Bytes of all WAL segments', []);
+  readonly walRetainedBytes = this.gauge('wal_retained_bytes', 'Bytes of WAL segments that wait for a store', []);
+  readonly walLimitBytes = this.gauge('wal_limit_bytes', 'The hard mark of wal_retained_bytes', []);
+  readonly walDiskFreeBytes = this.gauge('wal_disk_free_bytes', 'Free bytes of the device of the WAL', []);
+  readonly walScrubbedBytes = this.counter('wal_scrubbed_bytes_total', 'Bytes of sealed WAL segments read again', []);
+  readonly walDamage = this.counter('wal_damage_total', 'Damage found in sealed WAL segments', ['needed']);
   readonly walSegments = this.gauge('wal_segments', 'WAL segment files', []);
   readonly walLagRows = this.gauge('wal_lag_rows', 'Rows in the WAL that the sink has not delivered', ['tier']);
   readonly walLagBytes = this.gauge('wal_lag_bytes', 'Bytes in the WAL that the sink has not delivered', ['tier']);

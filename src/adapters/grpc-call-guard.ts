@@ -15,6 +15,7 @@ import type { ServerHttp2Stream } from 'node:http2';
 import type { Metadata, ServerInterceptingCall, ServerInterceptor } from '@grpc/grpc-js';
 import { IngestError } from '../core/errors';
 import type { Ingest } from '../core/ingest';
+import { clientOfAddress } from './client-key';
 import { decompress } from './decompress';
 import { GrowingAdmission } from './growing-admission';
 import type { GrpcService } from './grpc-contract';
@@ -60,7 +61,7 @@ class ArrivingMessage {
     readonly call: ServerCall,
     readonly startedAtMs: number,
   ) {
-    this.admission = new GrowingAdmission(ingest);
+    this.admission = new GrowingAdmission(ingest, clientOfAddress(call.stream.session?.socket?.remoteAddress));
   }
 
   /** Throws IngestError `unavailable` when there is no room for what comes. */

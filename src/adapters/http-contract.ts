@@ -9,6 +9,8 @@ export interface HttpExchange {
   /** The query of the request target. */
   readonly query: URLSearchParams;
   readonly headers: IncomingHttpHeaders;
+  /** Whom shares of the server are counted for: the remote address, which all clients behind one proxy have in common. */
+  readonly client: string;
   /**
    * Reads the whole body, at most once. `reserve` is called with the total of bytes that will be in memory, before they are;
    * what it throws ends the reading. Rejects with IngestError `payload_too_large` over the listener's limit and `cancelled` when

@@ -11,6 +11,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';
 import type { Logger } from '../telemetry';
+import { clientOfAddress } from './client-key';
 import { declaredLength, discardBody, readBody } from './http-body';
 import type { Authorize, HttpAdapter, HttpExchange, HttpReply } from './http-contract';
 import { HttpRouter, pathOf, queryOf, type RouteMatch } from './http-router';
@@ -211,6 +212,7 @@ function exchangeOf(match: RouteMatch, req: IncomingMessage, read: HttpExchange[
       return queryOf(req.url ?? '/');
     },
     headers: req.headers,
+    client: clientOfAddress(req.socket.remoteAddress),
     readBody: read,
   };
 }

@@ -23,7 +23,7 @@ export async function withBody<T>(
   use: (received: ReceivedBody) => Promise<T>,
 ): Promise<T> {
   const encoding = parseContentEncoding(exchange.headers['content-encoding']);
-  const admission = new GrowingAdmission(ingest);
+  const admission = new GrowingAdmission(ingest, exchange.client);
   try {
     const wire = await exchange.readBody((totalBytes) => admission.reserve(totalBytes));
     const receivedAtMs = performance.now();

@@ -1,6 +1,6 @@
 import type { RecordBatch } from 'apache-arrow';
 import type { Lsn, TableName, WalId } from './ids';
-import type { Admission } from './ingest';
+import type { Room } from './ingest';
 import type { WriteIdentity } from './sink';
 import type { TableSchema, Tier } from './table-schema';
 
@@ -149,7 +149,7 @@ export interface ParkingRoom {
    * Room for some bytes of rows that are about to be appended. To be released after `add` was called, or when the append failed:
    * until then no later entry counts as looked through. Throws IngestError `unavailable` when the dead letters are full.
    */
-  reserve(bytes: number): Admission;
+  reserve(bytes: number): Room;
 }
 
 /** What became of the parked rows of one WAL. */

@@ -38,18 +38,26 @@ export interface WriteReceipt {
   readonly parkedRows?: number;
 }
 
-/** Bytes reserved for one request between socket and WAL. `release` must be called exactly once, also on failure. */
-export interface Admission {
+/** Bytes reserved somewhere. `release` must be called exactly once, also on failure. */
+export interface Room {
   release(): void;
+}
+
+/** Bytes reserved for one request between socket and WAL. */
+export interface Admission extends Room {
+  /** Reserves so many bytes more for the same request. Throws as `admit`; then what was reserved before stays. */
+  grow(bytes: number): void;
 }
 
 /** The port through which every adapter writes. */
 export interface Ingest {
   /**
    * Asks for room for `bytes` of a request, before its body is decoded.
-   * Throws IngestError `unavailable` with `retryAfterMs` when the server is full, draining or cannot write its WAL.
+   * `client` is whoever shares of the room are counted for: the remote address. Absent: one for all who are not named.
+   * Throws IngestError `unavailable` with `retryAfterMs` when the server or the client's share is full, the log or its disk is
+   * full, or the server is draining.
    */
-  admit(bytes: number): Admission;
+  admit(bytes: number, client?: string): Admission;
   /**
    * Resolves when the ack level holds (for `wal`: the entry is fsynced), all batches of the request together or none.
    * A request without rows resolves at once with a receipt of lsn 0. Throws IngestError, `unavailable` also when rows are to be

@@ -34,6 +34,18 @@ export interface WalStats {
   readonly sizeBytes: number;
 }
 
+/** What back-pressure needs to know of the log. */
+export interface WalLoad {
+  /** Bytes of the segments that are not released as a whole: what the limit of the log counts. */
+  readonly retainedBytes: number;
+  /** Bytes of the entries that are not released, to about 1 MiB. */
+  readonly pendingBytes: number;
+  /** Bytes of all entries since the start, those found then included. Never falls. */
+  readonly appendedBytes: number;
+  /** The next segment has its blocks already. */
+  readonly nextSegmentReady: boolean;
+}
+
 /** The durable log between acknowledgement and sinks. Implementations: `FileWal`; later a Kafka topic. */
 export interface Wal {
   readonly walId: WalId;

@@ -13,7 +13,7 @@ import { decodeParked, parkedTable, type StoredUnfitRows } from '../columnar/par
 import type { ParkedRow, ParkingRoom } from '../core/dead-letter';
 import { IngestError } from '../core/errors';
 import { type Lsn, lsn } from '../core/ids';
-import type { Admission } from '../core/ingest';
+import type { Room } from '../core/ingest';
 import type { Wal, WalBatch } from '../core/wal';
 import type { Logger } from '../telemetry';
 import type { MovedLetters } from './moved-rows';
@@ -80,7 +80,7 @@ export class ParkedMover implements ParkingRoom {
     return mover;
   }
 
-  reserve(bytes: number): Admission {
+  reserve(bytes: number): Room {
     if (this.options.store.isFull(this.waitingBytes + this.openBytes())) {
       throw new IngestError('unavailable', 'the dead letters are full: rows that do not fit their table cannot be parked', {
         retryAfterMs: RETRY_AFTER_MS,

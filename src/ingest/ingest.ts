@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeIpc } from '../columnar/ipc';
 import { encodeParked, parkedTable } from '../columnar/parked-ipc';
 import type { TableBatch, UnfitRows } from '../core/batch';
@@ -9,7 +10,8 @@ import { LIMITS } from '../core/limits';
 import type { Tier } from '../core/table-schema';
 import type { Wal, WalBatch } from '../core/wal';
 import type { Telemetry } from '../telemetry';
-import { AdmissionBudget } from './admission';
+import { AdmissionBudget, type RefusalReason } from './admission';
+import type { BackPressure } from './back-pressure';
 import type { IdempotencyKeys } from './idempotency';
 
 export interface WalIngestOptions {
@@ -22,6 +24,7 @@ export interface WalIngestOptions {
   /** For rows that become dead letters. */
   readonly parking: ParkingRoom;
   readonly inFlightBytesMax: number;
+  readonly backPressure: BackPressure;
   readonly idempotency: IdempotencyKeys;
   readonly telemetry: Telemetry;
 }
@@ -31,11 +34,16 @@ export class WalIngest implements Ingest {
   private readonly budget: AdmissionBudget;
 
   constructor(private readonly options: WalIngestOptions) {
-    this.budget = new AdmissionBudget(options.inFlightBytesMax, (bytes) => options.telemetry.inFlightBytes.set(bytes));
+    this.budget = new AdmissionBudget({
+      bytesMax: options.inFlightBytesMax,
+      onChange: (bytes) => options.telemetry.inFlightBytes.set(bytes),
+      onRefused: (reason) => this.countRefused(reason),
+    });
   }
 
-  get accepting(): boolean {
-    return this.budget.accepting;
+  /** Why requests are refused now; undefined while they are let in. */
+  get notAccepting(): string | undefined {
+    return this.budget.refused ?? this.options.backPressure.refusal()?.message;
   }
 
   /** From now on clients are told to come back later, with this reason. */
@@ -43,8 +51,14 @@ export class WalIngest implements Ingest {
     this.budget.refuse(reason);
   }
 
-  admit(bytes: number): Admission {
-    return this.budget.admit(bytes);
+  admit(bytes: number, client = ''): Admission {
+    const { backPressure } = this.options;
+    const refusal = this.budget.refused === undefined ? backPressure.refusal() : undefined;
+    if (refusal !== undefined) {
+      this.countRefused(backPressure.pressure.cause);
+      throw refusal;
+    }
+    return this.budget.admit(bytes, client);
   }
 
   async write(request: WriteRequest): Promise<WriteReceipt> {
@@ -55,8 +69,21 @@ export class WalIngest implements Ingest {
       request.idempotency === undefined
         ? await this.append(request)
         : await idempotency.once(request.idempotency, (note) => this.append(request, note));
-    await this.acknowledge(request, at);
+    await Promise.all([this.acknowledge(request, at), this.slowDown()]);
     return { batch: batchId(wal.walId, at), lsn: at };
+  }
+
+  /** Over the soft mark of the log clients wait for their answers; what they sent is durable already. */
+  private async slowDown(): Promise<void> {
+    const { backPressure, telemetry } = this.options;
+    const { delayMs } = backPressure;
+    if (delayMs < 1) return;
+    telemetry.delayedRequests.inc();
+    await sleep(delayMs);
+  }
+
+  private countRefused(reason: RefusalReason): void {
+    this.options.telemetry.refusedRequests.inc({ reason });
   }
 
   private async append(request: WriteRequest, note?: Uint8Array): Promise<Lsn> {

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import * as path from 'node:path';
 import { IngestError } from '../core/errors';
 import { type Lsn, lsn, type WalId } from '../core/ids';
-import type { Wal, WalBatch, WalEntry, WalStats } from '../core/wal';
+import type { Wal, WalBatch, WalEntry, WalLoad, WalStats } from '../core/wal';
 import { type Logger, silentLogger } from '../telemetry';
 import { encodeEntry } from './entry-codec';
 import { isNoSpace, WalCorruptError, WalLockedError } from './errors';
@@ -17,6 +17,7 @@ import { removeIfThere, syncDirectory } from './io';
 import { LogReader } from './log-reader';
 import { LogWriter, type WalCommit } from './log-writer';
 import { type Recovered, recover, type VerifyMode } from './recovery';
+import { Scrubber, type ScrubbingOptions } from './scrubber';
 import type { Segment } from './segment';
 import { LOCK_FILE_NAME, SegmentFiles } from './segment-files';
 import { SegmentHandles } from './segment-handles';
@@ -31,6 +32,8 @@ export interface FileWalOptions {
   /** The greatest frame that is accepted; also the bound of what waits for the disk. */
   readonly frameBytesMax: number;
   readonly storage: Storage;
+  /** Bytes of the device that no segment may take (R11); default 0. */
+  readonly reserveBytes?: number;
   /** A sync failed, or acknowledged data turned out damaged: the process must stop (R8). Called at most once. */
   readonly onFatal: (error: Error) => void;
   /** Wall clock, milliseconds since 1970. Lands in the entries, decides nothing. */
@@ -38,6 +41,8 @@ export interface FileWalOptions {
   readonly logger?: Logger;
   /** Called after each group commit, for metrics. */
   readonly onCommit?: (commit: WalCommit) => void;
+  /** Reads sealed segments again in the background; absent: not. */
+  readonly scrubbing?: ScrubbingOptions;
   /** Default `all`: refuse to start when any checksum of the backlog is wrong. */
   readonly verify?: VerifyMode;
 }
@@ -48,7 +53,7 @@ interface Waiter {
   readonly reject: (error: IngestError) => void;
 }
 
-export class FileWal implements Wal {
+export class FileWal implements Wal, WalLoad {
   readonly walId: WalId;
   private readonly options: FileWalOptions;
   private readonly lock: StorageLock;
@@ -58,8 +63,12 @@ export class FileWal implements Wal {
   private readonly writer: LogWriter;
   private segments: Segment[];
   private readonly waiters = new Set<Waiter>();
+  private scrubber: Scrubber | undefined;
   private releasing: Promise<void> = Promise.resolve();
   private releasedBelow = 1;
+  /** Of all segments but the last that are not released as a whole. */
+  private olderBytes = 0;
+  private appended = 0;
   private isFailed = false;
   private closed: Promise<void> | undefined;
 
@@ -97,10 +106,19 @@ export class FileWal implements Wal {
     this.options = options;
     this.lock = lock;
     this.walId = found.walId ?? (randomBytes(16).toString('hex') as WalId);
-    this.segments = found.segments;
+    this.segments = [];
+    this.keep(found.segments);
+    this.appended = found.segments.reduce((sum, segment) => sum + usedBytes(segment), 0);
     this.handles = new SegmentHandles(storage);
     this.reader = new LogReader(this.handles);
-    this.files = new SegmentFiles({ storage, directory, segmentBytes, logger, onError: (error) => this.writer.fail(error) });
+    this.files = new SegmentFiles({
+      storage,
+      directory,
+      segmentBytes,
+      reserveBytes: options.reserveBytes ?? 0,
+      logger,
+      onError: (error) => this.writer.fail(error),
+    });
     this.writer = new LogWriter({
       files: this.files,
       walId: this.walId,
@@ -110,9 +128,12 @@ export class FileWal implements Wal {
       pendingBytesMax: frameBytesMax,
       clock,
       logger,
-      onSegment: ({ segment }) => (this.segments = [...this.segments, segment]),
+      onSegment: ({ segment }) => this.keep([...this.segments, segment]),
       onDurable: (lastSeq) => this.wake(lastSeq),
-      onCommit: options.onCommit,
+      onCommit: (commit) => {
+        this.appended += commit.sizeBytes;
+        options.onCommit?.(commit);
+      },
       onFatal: (error) => this.failed(error),
     });
   }
@@ -160,6 +181,7 @@ export class FileWal implements Wal {
   /** Deletes or recycles segments from the oldest on, each deletion durable before the next, so that no gap can appear. */
   release(below: Lsn): Promise<void> {
     this.releasedBelow = Math.max(this.releasedBelow, below);
+    this.keep(this.segments);
     const turn = this.releasing.then(() => this.removeReleased());
     this.releasing = turn.catch(() => undefined);
     return turn;
@@ -172,6 +194,27 @@ export class FileWal implements Wal {
       segments: this.segments.length,
       sizeBytes: this.segments.reduce((sum, segment) => sum + segment.fileBytes, 0),
     };
+  }
+
+  get appendedBytes(): number {
+    return this.appended;
+  }
+
+  get retainedBytes(): number {
+    const last = this.segments.at(-1);
+    return this.olderBytes + (last === undefined || last.lastSeq < this.releasedBelow ? 0 : last.endOffset);
+  }
+
+  get pendingBytes(): number {
+    const first = this.segments.findIndex((segment) => segment.lastSeq >= this.releasedBelow);
+    if (first === -1) return 0;
+    const bytes = this.segments.slice(first).reduce((sum, segment) => sum + usedBytes(segment), 0);
+    const floor = this.segments[first].index.floor(this.releasedBelow)?.offset ?? SEGMENT_HEADER_BYTES;
+    return bytes - (floor - SEGMENT_HEADER_BYTES);
+  }
+
+  get nextSegmentReady(): boolean {
+    return this.files.hasSpare;
   }
 
   close(): Promise<void> {
@@ -191,10 +234,33 @@ export class FileWal implements Wal {
       // A full device must not keep the backlog from being delivered, which is what makes room again.
       if (!isNoSpace(error) || before.length === 0) throw error;
       this.options.logger?.warn({ err: error }, 'no space for a wal segment, appends are refused');
+      this.startScrubbing();
       return;
     }
+    this.startScrubbing();
     // Segments without entries stay behind starts without load.
     for (const segment of before.filter((each) => each.empty)) await this.remove(segment);
+  }
+
+  private keep(segments: Segment[]): void {
+    this.segments = segments;
+    this.olderBytes = 0;
+    for (const segment of segments.slice(0, -1)) {
+      if (segment.lastSeq >= this.releasedBelow) this.olderBytes += segment.fileBytes;
+    }
+  }
+
+  private startScrubbing(): void {
+    const { scrubbing, storage, logger = silentLogger() } = this.options;
+    if (scrubbing === undefined) return;
+    this.scrubber = new Scrubber({
+      ...scrubbing,
+      storage,
+      logger,
+      segments: () => this.segments,
+      releasedBelow: () => this.releasedBelow,
+      onNeededDamage: (range) => this.writer.fail(new WalCorruptError('entries of the wal are damaged', [range])),
+    });
   }
 
   private async removeReleased(): Promise<void> {
@@ -207,7 +273,7 @@ export class FileWal implements Wal {
 
   private async remove(segment: Segment): Promise<void> {
     const { storage, directory } = this.options;
-    this.segments = this.segments.filter((each) => each !== segment);
+    this.keep(this.segments.filter((each) => each !== segment));
     this.reader.forget(segment);
     await this.handles.retire(segment);
     try {
@@ -241,6 +307,7 @@ export class FileWal implements Wal {
 
   private async shutDown(): Promise<void> {
     try {
+      await this.scrubber?.stop();
       await this.releasing;
       await this.writer.close();
       await this.files.close();
@@ -251,5 +318,7 @@ export class FileWal implements Wal {
     }
   }
 }
+
+const usedBytes = ({ endOffset }: Segment): number => endOffset - SEGMENT_HEADER_BYTES;
 
 const stopped = (): IngestError => new IngestError('unavailable', 'the wal has stopped');

@@ -55,6 +55,8 @@ export interface SegmentFilesOptions {
   readonly storage: Storage;
   readonly directory: string;
   readonly segmentBytes: number;
+  /** Bytes of the device that stay free for other files (R11). */
+  readonly reserveBytes: number;
   readonly logger: Logger;
   /** A background step failed in a way that is not for want of space. */
   readonly onError: (error: unknown) => void;
@@ -75,6 +77,11 @@ export class SegmentFiles {
   constructor(options: SegmentFilesOptions) {
     this.options = options;
     this.sparePath = path.join(options.directory, SPARE_FILE_NAME);
+  }
+
+  /** The next segment has its blocks already. */
+  get hasSpare(): boolean {
+    return this.spare !== undefined;
   }
 
   /** Starts to make the spare file unless there is one. Want of space is tried again when the file is needed. */
@@ -179,8 +186,12 @@ export class SegmentFiles {
   }
 
   private async checkSpace(sizeBytes: number): Promise<void> {
-    const freeBytes = await this.options.storage.freeBytes(this.options.directory);
-    if (freeBytes < sizeBytes) throw new NoSpaceError(`a wal segment takes ${sizeBytes} bytes, the device has ${freeBytes}`);
+    const { storage, directory, reserveBytes } = this.options;
+    const freeBytes = await storage.freeBytes(directory);
+    if (freeBytes >= sizeBytes + reserveBytes) return;
+    throw new NoSpaceError(
+      `a wal segment takes ${sizeBytes} bytes and ${reserveBytes} are kept in reserve, the device has ${freeBytes}`,
+    );
   }
 
   private async fill(): Promise<void> {

@@ -20,19 +20,29 @@ export class RecordingIngest implements Ingest {
 
   constructor(private readonly bytesMax = Number.POSITIVE_INFINITY) {}
 
-  admit(bytes: number): Admission {
-    if (this.refusal !== undefined) throw this.refusal;
-    if (this.inFlightBytes + bytes > this.bytesMax) {
-      throw new IngestError('unavailable', 'too many bytes in flight', { retryAfterMs: 1500 });
-    }
-    this.inFlightBytes += bytes;
-    this.peakInFlightBytes = Math.max(this.peakInFlightBytes, this.inFlightBytes);
+  /** The clients that asked for room, in order. */
+  readonly clients: (string | undefined)[] = [];
+
+  admit(bytes: number, client?: string): Admission {
+    this.clients.push(client);
+    let heldBytes = 0;
+    const take = (more: number): void => {
+      if (this.refusal !== undefined) throw this.refusal;
+      if (this.inFlightBytes + more > this.bytesMax) {
+        throw new IngestError('unavailable', 'too many bytes in flight', { retryAfterMs: 1500 });
+      }
+      heldBytes += more;
+      this.inFlightBytes += more;
+      this.peakInFlightBytes = Math.max(this.peakInFlightBytes, this.inFlightBytes);
+    };
+    take(bytes);
     let released = false;
     return {
+      grow: take,
       release: () => {
         if (released) throw new Error('released twice');
         released = true;
-        this.inFlightBytes -= bytes;
+        this.inFlightBytes -= heldBytes;
       },
     };
   }

@@ -34,7 +34,15 @@ export class TestServer {
     if (!existsSync(MAIN)) throw new Error('dist/ is missing: run `make build` first (`make test` does)');
     const startedAt = performance.now();
     const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('THERMOCLINE_')));
-    const own = { DATA_DIR: dataDir, GRPC_PORT: '0', HTTP_PORT: '0', ADMIN_PORT: '0', LOG_LEVEL: 'warn', ...settings };
+    const own = {
+      DATA_DIR: dataDir,
+      GRPC_PORT: '0',
+      HTTP_PORT: '0',
+      ADMIN_PORT: '0',
+      LOG_LEVEL: 'warn',
+      WAL_ALLOW_ANY_FILESYSTEM: 'true',
+      ...settings,
+    };
     for (const [name, value] of Object.entries(own)) environment[`THERMOCLINE_${name}`] = value;
     const child = spawn(process.execPath, [MAIN, 'serve'], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
     let log = '';

@@ -23,8 +23,8 @@ export class StreamDryRun implements Ingest {
     this.registry = new PreviewRegistry(real.registry);
   }
 
-  admit(bytes: number): Admission {
-    return this.real.ingest.admit(bytes);
+  admit(bytes: number, client?: string): Admission {
+    return this.real.ingest.admit(bytes, client);
   }
 
   async write({ batches }: WriteRequest): Promise<WriteReceipt> {

@@ -20,6 +20,7 @@ import { IngestError, type RowRejection } from '../../core/errors';
 import type { TableName } from '../../core/ids';
 import type { AckLevel, Admission, Ingest, WriteReceipt } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
+import { clientOfPeer } from '../client-key';
 import { GrowingAdmission } from '../growing-admission';
 import { grpcServiceError } from '../grpc-status';
 import { readOneAhead } from '../grpc-stream';
@@ -64,6 +65,7 @@ const VIOLATION_BYTES_MAX = 1_200;
 export class PutStream {
   private readonly arrow = new ForeignStream();
   private readonly dictionaryRoom: GrowingAdmission;
+  private readonly client: string;
   private writer: TableWriter | undefined;
   private isOpen = false;
   private windowUsedBytes = 0;
@@ -89,7 +91,8 @@ export class PutStream {
     private readonly call: PutCall,
     private readonly options: PutOptions,
   ) {
-    this.dictionaryRoom = new GrowingAdmission(options.ingest);
+    this.client = clientOfPeer(call.getPeer());
+    this.dictionaryRoom = new GrowingAdmission(options.ingest, this.client);
     readOneAhead(call);
     call.once('cancelled', () => this.fail(new IngestError('cancelled', 'the client cancelled the call')));
   }
@@ -263,7 +266,7 @@ export class PutStream {
     ) {
       await this.pause();
     }
-    return this.whenThereIsRoom(() => ingest.admit(bytes));
+    return this.whenThereIsRoom(() => ingest.admit(bytes, this.client));
   }
 
   /** Tries until `reserve` finds room, and gives its error when the wait is over. */

@@ -7,6 +7,7 @@ import type { BatchId, TableName } from '../../core/ids';
 import type { BatchStatus, Ingest, WriteReceipt } from '../../core/ingest';
 import type { SchemaRegistry } from '../../core/schema-registry';
 import type { Telemetry } from '../../telemetry';
+import { clientOfPeer } from '../client-key';
 import { DRY_RUN_HEADER, type DryRunStores, dryRunOfDefinition, dryRunOfRows, NO_STORES } from '../dry-run';
 import { GrowingAdmission } from '../growing-admission';
 import { takeAdmission } from '../grpc-call-guard';
@@ -69,7 +70,7 @@ export class IngestServiceAdapter {
   }
 
   private async write(call: UnaryCall): Promise<object> {
-    const admission = takeAdmission(call.metadata) ?? new GrowingAdmission(this.options.ingest);
+    const admission = takeAdmission(call.metadata) ?? new GrowingAdmission(this.options.ingest, clientOfPeer(call.getPeer()));
     const receivedAtMs = performance.now();
     try {
       if (call.cancelled) throw new IngestError('cancelled', 'the client cancelled the call');
@@ -96,14 +97,15 @@ export class IngestServiceAdapter {
       call.emit('error', grpcServiceError(IngestError.from(error)));
       return;
     }
-    const stream = new WriteStreamCall(call, { take: (message) => this.takeStreamed(message, dryRun) });
+    const client = clientOfPeer(call.getPeer());
+    const stream = new WriteStreamCall(call, { take: (message) => this.takeStreamed(message, dryRun, client) });
     this.streams.add(stream);
     void stream.done.then(() => this.streams.delete(stream));
   }
 
   /** Decodes a request of a stream and hands it to the log. Never rejects. */
-  private async takeStreamed(message: Buffer, dryRun: boolean): Promise<{ stored: Promise<object> }> {
-    const admission = new GrowingAdmission(this.options.ingest);
+  private async takeStreamed(message: Buffer, dryRun: boolean, client: string): Promise<{ stored: Promise<object> }> {
+    const admission = new GrowingAdmission(this.options.ingest, client);
     const receivedAtMs = performance.now();
     let requestId = '';
     const refuse = (reason: unknown): object => ({ requestId, error: messages.writeError(this.failed(reason)) });

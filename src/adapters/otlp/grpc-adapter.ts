@@ -6,6 +6,7 @@ import type { Ingest } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
+import { clientOfPeer } from '../client-key';
 import { DRY_RUN_HEADER, type DryRunStores, NO_STORES } from '../dry-run';
 import { GrowingAdmission } from '../growing-admission';
 import { takeAdmission } from '../grpc-call-guard';
@@ -66,7 +67,7 @@ export class OtlpGrpcAdapter {
   private async export(signal: Signal, call: ServerUnaryCall<Buffer, Buffer>): Promise<Buffer> {
     const { ingest, decoders, responseBytesMax = LIMITS.responseBytesMax } = this.options;
     const receivedAtMs = performance.now();
-    const admission = takeAdmission(call.metadata) ?? new GrowingAdmission(ingest);
+    const admission = takeAdmission(call.metadata) ?? new GrowingAdmission(ingest, clientOfPeer(call.getPeer()));
     try {
       if (call.cancelled) throw new IngestError('cancelled', 'the client cancelled the call');
       admission.reserve(call.request.length);
