@@ -4,10 +4,12 @@ import { refit } from './adapters/rest/refit';
 import type { Parking } from './adapters/row-rejections';
 import type { ParkedCounts } from './app-ledger';
 import type { Config } from './config';
+import type { DeadLetterCopy } from './core/dead-letter';
 import { type Lsn, lsn, type TableName, type WalId } from './core/ids';
 import type { Sink } from './core/sink';
 import type { TableSchema, Tier } from './core/table-schema';
 import type { DeliveryState } from './core/wal';
+import { Mirror } from './deadletter/mirror';
 import { ParkedMover } from './deadletter/parked-mover';
 import { ReplayLog } from './deadletter/replay-log';
 import type { Route } from './deadletter/replay-rows';
@@ -53,6 +55,7 @@ export class DeadLetters {
   private replays: Delivery[] = [];
   private opened: LogDeadLetterStore | undefined;
   private parkedRows: ParkedMover | undefined;
+  private mirror: Mirror | undefined;
 
   private constructor(private readonly options: DeadLettersOptions) {}
 
@@ -70,6 +73,7 @@ export class DeadLetters {
         for (const replay of parts.replays) replay.backlog.add(batches);
       },
       replayedBelow: () => lsn(Math.min(log.stats().durableLsn + 1, ...parts.replays.map((replay) => replay.releasableLsn))),
+      onChange: (group) => parts.mirror?.note(group),
       clock: Date.now,
       logger,
     });
@@ -131,9 +135,17 @@ export class DeadLetters {
     this.mover.start();
   }
 
+  /** Keeps a copy of the letters for SQL. */
+  startCopy(copy: DeadLetterCopy): void {
+    const { log, logger } = this.options;
+    this.mirror = new Mirror({ store: this.store, logId: log.walId, copy, logger });
+    this.mirror.start();
+  }
+
   /** Stops at once: what is not delivered stays in the log. */
   async stop(): Promise<void> {
     await this.mover.stop();
+    await this.mirror?.stop();
     await Promise.all(this.replays.map((replay) => replay.stop(1)));
   }
 

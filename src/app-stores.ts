@@ -1,6 +1,7 @@
 /** The stores: given ones or embedded ones, with the sinks and readers on them. Part of the composition root. */
 import { join } from 'node:path';
 import type { Config } from './config';
+import type { DeadLetterCopy } from './core/dead-letter';
 import type { RowEraser } from './core/row-eraser';
 import type { SharedRegistry, StoreTables } from './core/schema-registry';
 import type { Sink } from './core/sink';
@@ -14,6 +15,7 @@ import type { DdlOptions } from './sinks/clickhouse/ddl-options';
 import { ClickHouseEraser } from './sinks/clickhouse/erase';
 import { ShardedClickHouseSink } from './sinks/clickhouse/sharded-sink';
 import { ClickHouseSink } from './sinks/clickhouse/sink';
+import { PostgresDeadLetterTable } from './sinks/postgres/dead-letter-table';
 import { PostgresEraser } from './sinks/postgres/erase';
 import { ensureReaderRole } from './sinks/postgres/reader-role';
 import { PostgresSink } from './sinks/postgres/sink';
@@ -26,6 +28,8 @@ export interface Stores {
   readonly erasers: readonly RowEraser[];
   readonly tables: readonly StoreTables[];
   readonly shared: SharedRegistry | undefined;
+  /** The letters of the hot store's SQL. */
+  readonly letters: DeadLetterCopy | undefined;
   /** Of the cold store, one for each shard. */
   readonly coldUrls: readonly string[];
 }
@@ -36,6 +40,7 @@ export const NO_STORES: Stores = {
   erasers: [],
   tables: [],
   shared: undefined,
+  letters: undefined,
   coldUrls: [],
 };
 
@@ -58,11 +63,12 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const cold = coldSink(coldUrls, config, logger);
   const reader = config.postgres_url === undefined ? await ensureReaderRole(postgres) : postgres;
   const sql = { hot: new PostgresSql(reader, limits), cold: new ClickHouseSql(clickhouse, limits) };
+  const letters = new PostgresDeadLetterTable({ url: postgres, logger });
   options.stops.add('connections', async () => {
-    await Promise.all([sql.hot.close(), sql.cold.close(), hot.stop(), cold.stop()]);
+    await Promise.all([sql.hot.close(), sql.cold.close(), letters.close(), hot.stop(), cold.stop()]);
   });
   const erasers = [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse, tableOptions(config))];
-  return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot, coldUrls };
+  return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot, letters, coldUrls };
 }
 
 function coldSink(urls: readonly string[], config: Config, logger: Logger): ClickHouseSink | ShardedClickHouseSink {

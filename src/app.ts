@@ -101,6 +101,7 @@ export class App {
       this.stops.add(`delivery ${delivery.tier}`, () => delivery.stop(config.shutdown_grace_ms * (1 - LISTENERS_GRACE)));
     }
     await deadLetters.startReplays(stores.sinks, common);
+    if (stores.letters !== undefined) deadLetters.startCopy(stores.letters);
     this.stops.add('replays', () => deadLetters.stop());
     const watched = await watchPressure({ ...this.logOptions, wal });
     this.watched = watched;

@@ -69,6 +69,18 @@ export interface DeadLetter {
   readonly json: string;
 }
 
+/** A letter for those who only look at it. */
+export type DeadLetterView = Omit<DeadLetter, 'row'>;
+
+/** A copy of the letters in a store that can be queried. Every method may throw when the store does not answer. */
+export interface DeadLetterCopy {
+  /** How many letters the copy has of each group of a log; makes the table when it is not there. */
+  groups(log: WalId): Promise<ReadonlyMap<number, number>>;
+  /** Puts these letters in the place of those that the copy has of the groups, all together. */
+  replace(log: WalId, groups: ReadonlyMap<number, readonly DeadLetterView[]>): Promise<void>;
+  close(): Promise<void>;
+}
+
 export interface DeadLetterFilter {
   readonly table?: string;
   readonly tier?: Tier;

@@ -33,7 +33,7 @@ export function parseBatchId(text: string): { walId: WalId; lsn: Lsn } | undefin
 const TABLE_NAME = /^[A-Za-z][A-Za-z0-9_]{0,62}$/;
 
 /** Names that would collide with our own tables or with the stores' system names. */
-const RESERVED = /^(pg_|_|table_registry|otel_|system$|information_schema$|observability_events$|logs$)/i;
+const RESERVED = /^(pg_|_|table_registry|otel_|system$|information_schema$|observability_events$|logs$|dead_letters$)/i;
 
 /**
  * Checks a table name from outside: a letter, then letters, digits or `_`, at most 63 bytes (PostgreSQL's limit,

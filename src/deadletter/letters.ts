@@ -1,7 +1,7 @@
 import type { RecordBatch } from 'apache-arrow';
 import { cutRows } from '../columnar/cut';
 import { decodeIpc, encodeIpc } from '../columnar/ipc';
-import type { DeadLetter, DeadLetterFilter } from '../core/dead-letter';
+import type { DeadLetter, DeadLetterFilter, DeadLetterView } from '../core/dead-letter';
 import type { Letters } from './format';
 import { type Group, letterId } from './groups';
 import { rowJson } from './row-json';
@@ -25,10 +25,18 @@ export function keptRows(group: Group, content: Letters | undefined, { code }: D
   return rows;
 }
 
-export function letterOf(group: Group, { head, ipc }: Letters, row: number): DeadLetter {
-  const batch: RecordBatch = cutRows(decodeIpc(ipc), [row]);
+export function letterOf(group: Group, content: Letters, row: number): DeadLetter {
+  const batch: RecordBatch = cutRows(decodeIpc(content.ipc), [row]);
+  return { ...reasonOf(group, content, row), row: encodeIpc(batch), json: rowJson(batch, 0) };
+}
+
+/** The kept letters of a group. */
+export function viewsOf(group: Group, content: Letters): DeadLetterView[] {
+  const batch = decodeIpc(content.ipc);
+  return keptRows(group, undefined, {}).map((row) => ({ ...reasonOf(group, content, row), json: rowJson(batch, row) }));
+}
+
+function reasonOf(group: Group, { head }: Letters, row: number): Omit<DeadLetterView, 'json'> {
   const { row: _position, ...reason } = head.rows[row];
-  const { table } = group.write;
-  const id = letterId(group.id, row);
-  return { id, table, tier: head.tier, atMs: head.atMs, ...reason, row: encodeIpc(batch), json: rowJson(batch, 0) };
+  return { id: letterId(group.id, row), table: group.write.table, tier: head.tier, atMs: head.atMs, ...reason };
 }

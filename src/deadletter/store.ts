@@ -16,6 +16,7 @@ import type {
   DeadLetterSelection,
   DeadLetterStats,
   DeadLetterStore,
+  DeadLetterView,
   DivertedRows,
   ParkedProgress,
   ParkedRows,
@@ -44,7 +45,7 @@ import {
   type Letters,
 } from './format';
 import { type Group, Groups, letterId, parseLetterId } from './groups';
-import { HEAD_ROW_BYTES, keptRows, letterOf, matches } from './letters';
+import { HEAD_ROW_BYTES, keptRows, letterOf, matches, viewsOf } from './letters';
 import { type MovedLetters, MovedRows } from './moved-rows';
 import { Outcome } from './outcome';
 import { type Replayed, type Route, rowsAgain } from './replay-rows';
@@ -177,13 +178,11 @@ export class LogDeadLetterStore implements DeadLetterStore {
     return new Map(Array.from(this.groups, ({ id, rows, gone }) => [id, rows - gone.size]));
   }
 
-  /** The letters of a group; none when it is gone. */
-  lettersOfGroup(id: number): Promise<readonly DeadLetter[]> {
+  /** The letters of a group for those who only look at them; none when it is gone. */
+  viewsOf(id: number): Promise<readonly DeadLetterView[]> {
     return this.inTurn(async () => {
       const group = this.groups.get(id);
-      if (group === undefined) return [];
-      const content = await this.read(group);
-      return keptRows(group, undefined, {}).map((row) => letterOf(group, content, row));
+      return group === undefined ? [] : viewsOf(group, await this.read(group));
     });
   }
 

@@ -95,6 +95,10 @@ test('1,000 poison rows are letters with their reason, and a wider column takes 
   expect(ledger['balanced']).toBe(true);
   expect((ledger['tables'] as Answer[]).filter(({ tier }) => tier === 'none')).toMatchObject([{ ...line, tier: 'none' }]);
 
+  const query = `SELECT count(*) FROM dead_letters WHERE table_name = 'readings' AND tier IS NULL AND stage = 'schema'
+    AND code = 'type_mismatch' AND column_name = 'v' AND schema_version = 1 AND "row"->>'v' = 'n' || ("row"->>'id')`;
+  await server.sqlUntil('hot', query, '1000');
+
   const early = await api('/api/dead-letters/replay', { filter: { table: 'readings' } });
   expect(early).toMatchObject({ replayed: 0, kept: 1_000 });
   expect((early['reasons'] as Answer[])[0]).toMatchObject({ reason: 'column v: type_mismatch: expected a number' });
@@ -102,6 +106,7 @@ test('1,000 poison rows are letters with their reason, and a wider column takes 
   await post('/write/readings', [{ time: new Date(TIME_MS).toISOString(), id: -1, v: 'text' }]);
   const ids = letters.map(({ id }) => id as string);
   expect(await api('/api/dead-letters/replay', { ids: ids.slice(0, 400) })).toMatchObject({ replayed: 400, kept: 0 });
+  await server.sqlUntil('hot', 'SELECT count(*) FROM dead_letters', '600');
   await server.stop('SIGKILL');
   server = await start();
   expect(await api('/api/dead-letters/replay', { ids })).toMatchObject({ replayed: 600, kept: 400 });
@@ -110,6 +115,7 @@ test('1,000 poison rows are letters with their reason, and a wider column takes 
     ['1000', '1000'],
   ]);
   await server.drained();
+  await server.sqlUntil('hot', 'SELECT count(*) FROM dead_letters', '0');
   expect((await api('/api/ledger'))['balanced']).toBe(true);
 }, 90_000);
 
