@@ -96,7 +96,8 @@ export class BatchReader {
     const node = this.cursor.nextNode(path);
     const raw = this.cursor.nextArray(path, intArray(dictionary.bits, dictionary.signed), node.length);
     const values = this.dictionaryOf(dictionary.id, field);
-    const indexes = new Int32Array(node.length);
+    // Indexes that are right as they are stay where they are; beneath a null there may be anything.
+    const indexes = raw instanceof Int32Array && node.nullCount === 0 ? raw : new Int32Array(node.length);
     for (let row = 0; row < node.length; row++) {
       if (!isValid(node, row)) continue;
       const index = Number(raw[row]);

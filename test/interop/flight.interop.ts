@@ -1,5 +1,5 @@
 /**
- * Arrow Flight clients of others against the built command: pyarrow (C++), and ADBC, whose Flight SQL driver is arrow-go.
+ * Arrow Flight clients of others against the built command: pyarrow (C++), arrow-go, and ADBC, whose Flight SQL driver is arrow-go too.
  * Every value is found again by SQL in the store.
  */
 import { execFile } from 'node:child_process';
@@ -9,8 +9,9 @@ import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { TestServer, temporaryDirectory } from '../support/server';
 import { TcpProxy } from '../support/tcp-proxy';
 import { COLUMNS, differences } from './support/numbered';
-import { hasPython, PYTHON, PYTHON_FLIGHT } from './support/toolchains';
+import { ARROW_GO, hasGo, hasPython, PYTHON, PYTHON_FLIGHT } from './support/toolchains';
 
+const describeWithGo = hasGo() ? describe : describe.skip;
 const describeWithPython = hasPython() ? describe : describe.skip;
 const ROWS = 1_000_000;
 const STREAMS = { processes: 4, each: 50, batches: 100 };
@@ -50,12 +51,34 @@ async function peakRss(): Promise<number> {
   return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]);
 }
 
-describeWithPython('clients of Arrow Flight', () => {
-  it.each(['hot', 'cold'] as const)(
-    'pyarrow writes a million rows of every type, and SQL finds each value in the %s store',
-    async (tier) => {
+describeWithGo('clients of Arrow Flight in Go', () => {
+  it.each([
+    ['hot', 'zstd'],
+    ['cold', 'lz4'],
+    ['cold', 'none'],
+  ] as const)(
+    'arrow-go writes a million rows of every type with acknowledgements, and SQL finds each value in the %s store (%s)',
+    async (tier, compression) => {
       server = await TestServer.start({ dataDir: data.path, settings: { QUERY_TIMEOUT_MS: '120000' } });
-      expect(await flight('types', 'typed', ROWS, tier)).toEqual({
+      const arguments_ = [server.grpc, 'typed', String(ROWS), tier, compression];
+      const { stdout } = await promisify(execFile)(ARROW_GO, arguments_, { timeout: 400_000 });
+      expect(JSON.parse(stdout)).toEqual({ rows: ROWS, batches: ROWS / 20_000, columns: COLUMNS.length + 1 });
+      await server.drained(240_000);
+      await expectExact(tier, 'typed');
+    },
+    500_000,
+  );
+});
+
+describeWithPython('clients of Arrow Flight', () => {
+  it.each([
+    ['hot', 'lz4'],
+    ['cold', 'zstd'],
+  ] as const)(
+    'pyarrow writes a million rows of every type, and SQL finds each value in the %s store',
+    async (tier, compression) => {
+      server = await TestServer.start({ dataDir: data.path, settings: { QUERY_TIMEOUT_MS: '120000' } });
+      expect(await flight('types', 'typed', ROWS, tier, compression)).toEqual({
         rows: ROWS,
         batches: ROWS / 20_000,
         columns: COLUMNS.length + 1,

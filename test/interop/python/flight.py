@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,14 @@ def numbered(first, count):
     def modulo(by):
         return pc.subtract(ids, pc.multiply(pc.divide(ids, by), by))
 
+    def decimal(digits, by):
+        wide = (pa.decimal128 if digits <= 38 else pa.decimal256)(19, 0)
+        return pc.multiply(pc.cast(ids, wide), pa.scalar(Decimal(by)))
+
     prefixed = pc.binary_join_element_wise("v", text, "")
+    long_text = pc.binary_join_element_wise("a text that is too long for a view: v", text, "")
+    quarters = pc.cast(pc.divide(pc.cast(modulo(1000), pa.float64()), 4.0), pa.float32())
+    pairs = pc.take(quarters, pc.divide(pa.array(range(2 * count), pa.int64()), 2))
     keys = pc.binary_join_element_wise("k", pc.cast(modulo(7), pa.string()), "")
     times = pc.add(pc.multiply(ids, 1_000_003), BASE_NS)
     columns = {
@@ -38,19 +46,28 @@ def numbered(first, count):
         "u16": pc.cast(modulo(65536), pa.uint16()),
         "u32": pc.add(pc.cast(ids, pa.uint32()), pa.scalar(4_000_000_000, pa.uint32())),
         "u64": pc.add(pc.cast(ids, pa.uint64()), pa.scalar(2**63, pa.uint64())),
-        "f32": pc.cast(pc.divide(pc.cast(modulo(1000), pa.float64()), 4.0), pa.float32()),
+        "f16": pc.cast(quarters, pa.float16()),
+        "f32": quarters,
         "f64": pc.divide(pc.cast(ids, pa.float64()), 8.0),
         "maybe": pc.if_else(pc.equal(modulo(2), 0), ids, pa.scalar(None, pa.int64())),
         "text": prefixed,
         "large_text": pc.cast(prefixed, pa.large_string()),
+        "view_text": pc.cast(long_text, pa.string_view()),
         "word": keys.dictionary_encode(),
         "bytes": pc.cast(text, pa.binary()),
+        "view_bytes": pc.cast(pc.cast(text, pa.binary()), pa.binary_view()),
         "fixed_bytes": pc.cast(pc.cast(pc.utf8_lpad(text, 8, "0"), pa.binary()), pa.binary(8)),
         "day": pc.cast(pc.cast(modulo(30000), pa.int32()), pa.date32()),
         "day_ms": pc.cast(pc.multiply(modulo(30000), 86_400_000), pa.date64()),
         "at_s": pc.cast(pc.add(ids, 1_700_000_000), pa.timestamp("s", "UTC")),
         "at_ms": pc.cast(pc.add(ids, 1_700_000_000_000), pa.timestamp("ms", "UTC")),
         "at_us": pc.cast(pc.add(ids, 1_700_000_000_000_000), pa.timestamp("us")),
+        "took": pc.cast(ids, pa.duration("ms")),
+        "price": decimal(38, "-0.0625"),
+        "big": decimal(76, "12345678901234567.00000000000000000001"),
+        "place": pa.StructArray.from_arrays([ids, prefixed], ["id", "name"]),
+        "vector": pa.FixedSizeListArray.from_arrays(pairs, 2),
+        "ints": pa.ListArray.from_arrays(offsets, pc.cast(twice, pa.int32())),
         "longs": pa.ListArray.from_arrays(offsets, twice),
         "doubles": pa.ListArray.from_arrays(offsets, pc.divide(pc.cast(twice, pa.float64()), 4.0)),
         "texts": pa.LargeListArray.from_arrays(pc.cast(offsets, pa.int64()), pc.cast(twice, pa.string())),
@@ -64,10 +81,11 @@ def batches(rows, step):
         yield from numbered(first, min(step, rows - first)).combine_chunks().to_batches()
 
 
-def types(address, table, rows, tier):
-    """DoPut of `rows` rows of every type, acknowledged batch by batch."""
+def types(address, table, rows, tier, compression):
+    """DoPut of `rows` rows of every type in compressed bodies, acknowledged batch by batch."""
     client = fl.connect(f"grpc://{address}")
-    options = fl.FlightCallOptions(headers=[(b"x-tier", tier.encode())])
+    write_options = pa.ipc.IpcWriteOptions(compression=compression)
+    options = fl.FlightCallOptions(headers=[(b"x-tier", tier.encode())], write_options=write_options)
     schema = numbered(0, 1).schema
     writer, reader = client.do_put(fl.FlightDescriptor.for_path(table), schema, options=options)
     sent = 0

@@ -1,5 +1,6 @@
 /**
- * Builds what the interop tests run besides Node: the Go Collector and telemetrygen, and a Python environment, under .cache/.
+ * Builds what the interop tests run besides Node: the Go Collector, telemetrygen and an arrow-go client, and a Python environment, under
+ * .cache/.
  * A toolchain that the machine lacks is announced loudly, and its tests are skipped; to lack both, or a build that fails, is an
  * error.
  */
@@ -14,6 +15,7 @@ const CACHE = join(ROOT, '.cache/interop');
 
 export const COLLECTOR = join(CACHE, 'collector');
 export const TELEMETRYGEN = join(CACHE, 'telemetrygen');
+export const ARROW_GO = join(CACHE, 'arrow-go');
 export const PYTHON = join(CACHE, 'python/bin/python');
 export const EXAMPLE_CONFIG = join(ROOT, 'deploy/examples/otel-collector.yaml');
 export const PYTHON_SENDER = join(SOURCES, 'python/send.py');
@@ -35,6 +37,7 @@ function buildGo(): void {
   const options = ['build', '-trimpath', '-ldflags=-s -w'];
   run('go', [...options, '-o', COLLECTOR, '.'], cwd);
   run('go', [...options, '-o', TELEMETRYGEN, TELEMETRYGEN_PACKAGE], cwd);
+  run('go', [...options, '-o', ARROW_GO, '.'], join(SOURCES, 'arrow-go'));
 }
 
 /** Made anew only when the pinned versions change. */
