@@ -10,7 +10,7 @@ import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
 import { LIMITS } from '../core/limits';
 import type { Logger } from '../telemetry';
-import { GrpcCallGuard } from './grpc-call-guard';
+import { GrpcCallGuard, STREAM_WINDOW_BYTES } from './grpc-call-guard';
 import type { GrpcService } from './grpc-contract';
 import { reflectionDefinitions } from './grpc-reflection';
 
@@ -24,15 +24,16 @@ export interface GrpcListenerOptions {
   readonly messageBytesMax?: number;
   readonly concurrentStreamsMax?: number;
   readonly requestTimeoutMs?: number;
+  /** See grpc-call-guard.ts. */
+  readonly arrivingBytesMax?: number;
+  readonly arrivingWaitMs?: number;
+  readonly arrivingStallMs?: number;
   readonly keepaliveTimeMs?: number;
   readonly keepaliveTimeoutMs?: number;
 }
 
 /** The folder of interface files: src/adapters and dist/adapters lie at the same depth. */
 const PROTO_FOLDER = join(__dirname, '..', '..', 'proto');
-
-/** Of one stream; the window of a connection is in grpc-call-guard.ts. */
-const STREAM_WINDOW_BYTES = 1024 * 1024;
 
 export class GrpcListener {
   private readonly server: Server;
@@ -46,6 +47,9 @@ export class GrpcListener {
       services: options.services,
       messageBytesMax,
       requestTimeoutMs: options.requestTimeoutMs ?? 60_000,
+      arrivingBytesMax: options.arrivingBytesMax ?? LIMITS.arrivingBytesMax,
+      arrivingWaitMs: options.arrivingWaitMs ?? 30_000,
+      arrivingStallMs: options.arrivingStallMs ?? 2_000,
       onUnguarded: () => options.logger.warn('this version of grpc-js cannot be guarded: see grpc-call-guard.ts'),
       onBug: (path, cause) => options.logger.error({ err: cause, path }, 'request failed'),
     });

@@ -21,6 +21,10 @@ export const LIMITS = {
   /** Requests of one write stream that are read and not yet acknowledged, and their bytes; above, the client is held back. */
   streamRequestsMax: 64,
   streamBytesMax: 32 * 1024 * 1024,
+  /** Bytes of gRPC messages of all streams that are not whole, or not taken by their handlers. */
+  arrivingBytesMax: 128 * 1024 * 1024,
+  /** Calls that wait for room for such a message; of each there may be an HTTP/2 window (1 MiB) beside. */
+  arrivingCallsMax: 256,
   /** Rejections listed in one answer; the count is always exact. */
   rejectionsListedMax: 100,
   /** Rows of one Arrow record batch given to a sink in one write (C2: one block). */
@@ -49,6 +53,9 @@ if (LIMITS.walFrameBytesMax < LIMITS.requestBytesMax * 2) {
 }
 if (LIMITS.rowsPerRequestMax > LIMITS.rowsPerWriteMax) {
   throw new Error('limits: the rows of one request must fit into one write of a sink');
+}
+if (LIMITS.arrivingBytesMax < LIMITS.requestBytesMax * 2) {
+  throw new Error('limits: two messages of the greatest size must be able to arrive at once');
 }
 if (LIMITS.inFlightBytesMax < LIMITS.requestBytesMax) {
   throw new Error('limits: the in-flight budget must hold at least one request of the greatest size');

@@ -231,9 +231,12 @@ describe.each(PROTOCOLS)('%s', (_name, sendRows) => {
     ]);
   });
 
-  it('dead_letter: a value that does not fit keeps its row out, also where a wider number would do', async () => {
+  it('dead_letter: a row with a value that does not fit is parked, also where a wider number would do', async () => {
     await register([column('int64', 'dead_letter')]);
-    expect(await sendRows({ v: [3, 0.7] })).toEqual([1, 1]);
+    expect(await sendRows({ v: [3, 0.7] })).toEqual([1, 0]);
+    expect(ingest.writes.flatMap(({ parked = [] }) => parked.flatMap(({ reasons }) => reasons))).toMatchObject([
+      { stage: 'schema', column: 'v' },
+    ]);
     expect(typesInForce()).toEqual(['time timestamp', 'v int64']);
     expect(written()).toEqual([{ time: 7n, v: 3n }]);
   });

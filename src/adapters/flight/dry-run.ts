@@ -2,7 +2,7 @@
  * A dry run of DoPut or DoExchange (header `thermocline-dry-run: 1`): the stream is read and answered as any other, but its table is
  * only thought of and nothing goes to the log. One more result comes at the end: the report in JSON.
  */
-import type { DecodedRequest } from '../../core/batch';
+import { type DecodedRequest, parkedRowsOf } from '../../core/batch';
 import { type BatchId, lsn, type TableName } from '../../core/ids';
 import type { Admission, Ingest, Registry, WriteReceipt, WriteRequest } from '../../core/ingest';
 import type { Tier } from '../../core/table-schema';
@@ -15,6 +15,7 @@ const NOTHING_STORED: WriteReceipt = { batch: '' as BatchId, lsn: lsn(0) };
 export class StreamDryRun implements Ingest {
   readonly registry: PreviewRegistry;
   private readonly tiers = new Set<Tier>();
+  private parkedRows = 0;
 
   constructor(
     private readonly real: { readonly ingest: Ingest; readonly registry: Registry },
@@ -27,7 +28,8 @@ export class StreamDryRun implements Ingest {
     return this.real.ingest.admit(bytes, client);
   }
 
-  async write({ batches }: WriteRequest): Promise<WriteReceipt> {
+  async write({ batches, parked = [] }: WriteRequest): Promise<WriteReceipt> {
+    this.parkedRows += parkedRowsOf({ parked });
     for (const batch of batches) {
       const schema = this.registry.get(batch.table);
       if (schema !== undefined) for (const tier of this.stores.tiersOf(schema, [batch])) this.tiers.add(tier);
@@ -40,6 +42,7 @@ export class StreamDryRun implements Ingest {
     const schemas = { table, known: this.real.registry.get(table), after: this.registry.get(table) };
     const tiersOf: DryRunStores['tiersOf'] = (schema) =>
       this.tiers.size > 0 ? [...this.tiers] : this.stores.tiersOf(schema, []);
-    return Buffer.from(JSON.stringify(dryRunJson(dryRunOf(schemas, rows, { ...this.stores, tiersOf }))));
+    const run = { ...dryRunOf(schemas, rows, { ...this.stores, tiersOf }), parkedRows: this.parkedRows };
+    return Buffer.from(JSON.stringify(dryRunJson(run)));
   }
 }

@@ -1,6 +1,7 @@
 /** The two forms of the Flight handshake with user and password (FL10). */
 import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import { IngestError } from '../../core/errors';
+import { arrivingOf } from '../grpc-call-guard';
 import { grpcServiceError } from '../grpc-status';
 import { readBasicAuth, readHandshake, writeHandshakeResponse } from './messages';
 
@@ -27,7 +28,9 @@ export function handshake(call: ServerDuplexStream<Buffer, Buffer>, login: Login
     headers.set('authorization', `Bearer ${token}`);
     call.sendMetadata(headers);
   }
+  const arriving = arrivingOf(call.metadata);
   call.on('data', (message: Buffer) => {
+    arriving?.taken();
     try {
       const payload = readHandshake(message);
       const basic = readBasicAuth(payload);

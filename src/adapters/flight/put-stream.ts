@@ -22,6 +22,7 @@ import type { AckLevel, Admission, Ingest, WriteReceipt } from '../../core/inges
 import { LIMITS } from '../../core/limits';
 import { clientOfPeer } from '../client-key';
 import { GrowingAdmission } from '../growing-admission';
+import { arrivingOf } from '../grpc-call-guard';
 import { grpcServiceError } from '../grpc-status';
 import { readOneAhead } from '../grpc-stream';
 import { idempotencyOf } from '../idempotency-key';
@@ -66,6 +67,7 @@ export class PutStream {
   private readonly arrow = new ForeignStream();
   private readonly dictionaryRoom: GrowingAdmission;
   private readonly client: string;
+  private readonly arriving: ReturnType<typeof arrivingOf>;
   private writer: TableWriter | undefined;
   private isOpen = false;
   private windowUsedBytes = 0;
@@ -94,6 +96,8 @@ export class PutStream {
     this.client = clientOfPeer(call.getPeer());
     this.dictionaryRoom = new GrowingAdmission(options.ingest, this.client);
     readOneAhead(call);
+    this.arriving = arrivingOf(call.metadata);
+    if (this.arriving !== undefined) this.arriving.onRefused = (error) => this.fail(error);
     call.once('cancelled', () => this.fail(new IngestError('cancelled', 'the client cancelled the call')));
   }
 
@@ -148,9 +152,13 @@ export class PutStream {
       this.writer.check();
     }
     // FL1, FL4: a message without a header is a descriptor or metadata alone, not a batch.
-    if (data.header.length === 0) return;
+    if (data.header.length === 0) {
+      this.arriving?.taken();
+      return;
+    }
     this.options.metrics.received(message.length);
     const admission = await this.admit(message.length);
+    this.arriving?.taken();
     let isTaken = false;
     try {
       this.arrow.beginRequest();

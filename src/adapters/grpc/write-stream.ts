@@ -6,6 +6,7 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { IngestError } from '../../core/errors';
 import { LIMITS } from '../../core/limits';
+import { arrivingOf } from '../grpc-call-guard';
 import { grpcServiceError } from '../grpc-status';
 import { readOneAhead } from '../grpc-stream';
 
@@ -29,6 +30,7 @@ export class WriteStreamCall {
   /** Ends when the last message taken is acknowledged. */
   private acknowledged: Promise<void> = Promise.resolve();
   private over = false;
+  private readonly arriving: ReturnType<typeof arrivingOf>;
   private readonly requestsMax: number;
   private readonly bytesMax: number;
 
@@ -39,6 +41,7 @@ export class WriteStreamCall {
     this.requestsMax = options.requestsMax ?? LIMITS.streamRequestsMax;
     this.bytesMax = options.bytesMax ?? LIMITS.streamBytesMax;
     readOneAhead(call);
+    this.arriving = arrivingOf(call.metadata);
     this.done = new Promise<void>((resolve) => {
       const finish = (status: IngestError | undefined): void => {
         if (this.over) return;
@@ -53,6 +56,7 @@ export class WriteStreamCall {
       call.on('end', () => finish(undefined));
       call.on('cancelled', () => finish(undefined));
       call.on('error', () => finish(undefined));
+      if (this.arriving !== undefined) this.arriving.onRefused = finish;
       this.drain = () => finish(new IngestError('unavailable', 'server is stopping', { retryAfterMs: 1_000 }));
     });
   }
@@ -71,7 +75,11 @@ export class WriteStreamCall {
     this.openRequests++;
     this.openBytes += message.length;
     if (this.isFull()) this.call.pause();
-    const taken = this.turn.then(() => this.options.take(message));
+    const taken = this.turn.then(() => {
+      const result = this.options.take(message);
+      this.arriving?.taken();
+      return result;
+    });
     this.turn = taken;
     this.acknowledged = Promise.all([taken, this.acknowledged])
       .then(([{ stored }]) => stored)
