@@ -57,6 +57,9 @@ interop: dist/.built $(NODE_READY) ## Run the Go Collector, telemetrygen, the Py
 soak: dist/.built $(NODE_READY) ## Faults for MINUTES=10 under load, 100,000 schedules, power loss (SEED=n repeats, PARTS=kills,schedules,points,power)
 	@$(NODE_RUN) -r ./test/support/run-typescript.cjs test/soak/main.ts --minutes '$(MINUTES)' --seed '$(SEED)' --rate '$(RATE)' --parts '$(PARTS)'
 
+test-timescale: dist/.built ## Run the PostgreSQL suites against PostgreSQL 17 with TimescaleDB and pg_partman (needs root and Debian's mirror)
+	@node test/timescale/run.mjs
+
 deploy: node_modules/.ready $(NODE_READY) ## Check the images, compose, the Helm chart (with real helm) and the examples
 	@$(JEST) test/deploy
 
@@ -76,4 +79,4 @@ check: node_modules/.ready ## Format, lint, types, layering, dead code, interfac
 clean: ## Remove build output (keeps ./data)
 	rm -rf dist coverage node_modules/.ready
 
-.PHONY: help install build run test unit interop soak deploy format check clean
+.PHONY: help install build run test unit test-timescale interop soak deploy format check clean

@@ -59,7 +59,9 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const limits = { rowsMax: config.query.rows_max, timeoutMs: config.query.timeout_ms };
   const [postgres, clickhouse] = await Promise.all([postgresUrl(options), clickhouseUrl(options)]);
   const coldUrls = config.clickhouse.shard_urls.length > 0 ? config.clickhouse.shard_urls : [clickhouse];
-  const hot = new PostgresSink({ url: postgres, logger, telemetry, onSchema });
+  const timescale = { chunkHours: config.timescale.chunk_hours, compressAfterDays: config.timescale.compress_after_days };
+  const { partitioning } = config.postgres;
+  const hot = new PostgresSink({ url: postgres, logger, telemetry, onSchema, partitioning, timescale });
   const cold = coldSink(coldUrls, config, logger);
   const reader = config.postgres_url === undefined ? await ensureReaderRole(postgres) : postgres;
   const sql = { hot: new PostgresSql(reader, limits), cold: new ClickHouseSql(clickhouse, limits) };

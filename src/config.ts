@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { SIGNALS } from './core/builtin-tables';
 import { durationMs } from './core/duration';
 import { LIMITS } from './core/limits';
+import { PARTITIONING } from './core/partitioning';
 import { SEVERITY_NUMBERS, type SeverityName } from './core/routing';
 import type { Tier } from './core/table-schema';
 
@@ -130,6 +131,22 @@ const SCHEMA = z.strictObject({
       traces: tiers('hot').describe('Tiers of traces_spans'),
       logs: tiers('cold').describe('Tiers of logs_events'),
       rules: rules.describe('Rules by signal, tables, severity and labels that come before these; see docs/routing.md'),
+    })
+    .prefault({}),
+  postgres: z
+    .strictObject({
+      partitioning: z
+        .enum(PARTITIONING)
+        .default('auto')
+        .describe('`auto`: TimescaleDB where it is installed, otherwise native partitions; `native`; `partman`: by pg_partman'),
+    })
+    .prefault({}),
+  timescale: z
+    .strictObject({
+      chunk_hours: count(24, 8_760).describe('Range of time of one chunk of a hypertable'),
+      compress_after_days: count(1, 36_500)
+        .optional()
+        .describe('Age at which TimescaleDB compresses chunks, where its license has that; never without'),
     })
     .prefault({}),
   clickhouse: z

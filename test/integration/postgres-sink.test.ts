@@ -5,7 +5,7 @@ import { BUILTIN_TABLES, LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../..
 import type { Lsn, TableName } from '../../src/core/ids';
 import { SinkError } from '../../src/core/sink';
 import type { ColumnSchema, TableSchema } from '../../src/core/table-schema';
-import { PostgresSink } from '../../src/sinks/postgres/sink';
+import { PostgresSink, type PostgresSinkOptions } from '../../src/sinks/postgres/sink';
 import { silentLogger, Telemetry } from '../../src/telemetry';
 import { columnOf } from '../support/columns';
 import { logBatch, timestamps, utf8 } from '../support/log-batches';
@@ -24,7 +24,8 @@ let sink: PostgresSink;
 let telemetry: Telemetry;
 let nowMs: number;
 
-const newSink = (): PostgresSink => new PostgresSink({ url: server.url, logger: silentLogger(), telemetry, now: () => nowMs });
+const newSink = (options: Partial<PostgresSinkOptions> = {}): PostgresSink =>
+  new PostgresSink({ url: server.url, logger: silentLogger(), telemetry, now: () => nowMs, ...options });
 
 beforeEach(async () => {
   nowMs = NOW_MS;
@@ -207,45 +208,56 @@ test('a plain table made by somebody else is filled as it is and gets the missin
   expect(await value(`SELECT count(*)::int FROM metrics_events WHERE metric = 'requests' AND time_ns = 0`)).toBe(10);
 });
 
-test('two servers that start at once create the same tables without getting in each other way', async () => {
-  const others = [newSink(), newSink()];
-  await Promise.all(others.map((other) => other.start()));
-  await Promise.all([sink, ...others].flatMap((one) => BUILTIN_TABLES.map((schema) => one.ensureTable(schema))));
-  expect(await count('table_registry')).toBe(BUILTIN_TABLES.length);
-  expect((await partitions()).length).toBe(10);
-  await Promise.all(others.map((other) => other.stop()));
-});
+describe('native partitions', () => {
+  /** Also on a server with TimescaleDB. */
+  const NATIVE = { partitioning: 'native' } as const;
 
-test('partitions exist from yesterday to a week ahead, and follow the clock', async () => {
-  await sink.ensureTable(METRICS_EVENTS);
-  expect(await partitions()).toEqual(['_default_metrics_events', ...partitionNames(14, 22)]);
-  nowMs += 2 * 86_400_000;
-  await sink.write(writeOf(WAL, 1, metricBatch([NOW_NS])));
-  expect(await partitions()).toEqual(['_default_metrics_events', ...partitionNames(14, 24)]);
-});
+  beforeEach(async () => {
+    await sink.stop();
+    sink = newSink(NATIVE);
+    await sink.start();
+  });
 
-test('late rows get a partition of their day, exact at its borders', async () => {
-  const midnight = NOW_NS - (NOW_NS % DAY_NS) - 100n * DAY_NS;
-  await sink.write(writeOf(WAL, 1, metricBatch([midnight - 1n, midnight, midnight + DAY_NS - 1n, midnight + DAY_NS])));
-  const { rows } = await client.query(
-    `SELECT tableoid::regclass::text AS partition, count(*)::int FROM metrics_events GROUP BY 1 ORDER BY 1`,
-  );
-  expect(rows).toEqual([
-    { partition: '_p20251006_metrics_events', count: 1 },
-    { partition: '_p20251007_metrics_events', count: 2 },
-    { partition: '_p20251008_metrics_events', count: 1 },
-  ]);
-});
+  test('two servers that start at once create the same tables without getting in each other way', async () => {
+    const others = [newSink(NATIVE), newSink(NATIVE)];
+    await Promise.all(others.map((other) => other.start()));
+    await Promise.all([sink, ...others].flatMap((one) => BUILTIN_TABLES.map((schema) => one.ensureTable(schema))));
+    expect(await count('table_registry')).toBe(BUILTIN_TABLES.length);
+    expect((await partitions()).length).toBe(10);
+    await Promise.all(others.map((other) => other.stop()));
+  });
 
-test('of a write over very many days the newest 64 get partitions, the other rows are kept in the default partition', async () => {
-  const days = Array.from({ length: 100 }, (_, i) => NOW_NS - BigInt(i + 10) * DAY_NS);
-  await sink.write(writeOf(WAL, 1, metricBatch(days)));
-  expect(await count('metrics_events')).toBe(100);
-  expect(await count('_default_metrics_events')).toBe(36);
-  // The next write of these days moves the rows into partitions of their own.
-  await sink.write(writeOf(WAL, 2, metricBatch(days)));
-  expect(await count('metrics_events')).toBe(200);
-  expect(await count('_default_metrics_events')).toBe(0);
+  test('partitions exist from yesterday to a week ahead, and follow the clock', async () => {
+    await sink.ensureTable(METRICS_EVENTS);
+    expect(await partitions()).toEqual(['_default_metrics_events', ...partitionNames(14, 22)]);
+    nowMs += 2 * 86_400_000;
+    await sink.write(writeOf(WAL, 1, metricBatch([NOW_NS])));
+    expect(await partitions()).toEqual(['_default_metrics_events', ...partitionNames(14, 24)]);
+  });
+
+  test('late rows get a partition of their day, exact at its borders', async () => {
+    const midnight = NOW_NS - (NOW_NS % DAY_NS) - 100n * DAY_NS;
+    await sink.write(writeOf(WAL, 1, metricBatch([midnight - 1n, midnight, midnight + DAY_NS - 1n, midnight + DAY_NS])));
+    const { rows } = await client.query(
+      `SELECT tableoid::regclass::text AS partition, count(*)::int FROM metrics_events GROUP BY 1 ORDER BY 1`,
+    );
+    expect(rows).toEqual([
+      { partition: '_p20251006_metrics_events', count: 1 },
+      { partition: '_p20251007_metrics_events', count: 2 },
+      { partition: '_p20251008_metrics_events', count: 1 },
+    ]);
+  });
+
+  test('of a write over very many days the newest 64 get partitions, the other rows are kept in the default partition', async () => {
+    const days = Array.from({ length: 100 }, (_, i) => NOW_NS - BigInt(i + 10) * DAY_NS);
+    await sink.write(writeOf(WAL, 1, metricBatch(days)));
+    expect(await count('metrics_events')).toBe(100);
+    expect(await count('_default_metrics_events')).toBe(36);
+    // The next write of these days moves the rows into partitions of their own.
+    await sink.write(writeOf(WAL, 2, metricBatch(days)));
+    expect(await count('metrics_events')).toBe(200);
+    expect(await count('_default_metrics_events')).toBe(0);
+  });
 });
 
 test('a table that was dropped while the server ran is made again', async () => {

@@ -69,13 +69,6 @@ export function createTable(schema: TableSchema, partitioned: boolean): string {
   return `CREATE TABLE IF NOT EXISTS ${quoteIdentifier(schema.table)} (\n  ${columns}\n)${suffix}`;
 }
 
-/** TimescaleDB 2.13 or newer. The table must be empty. */
-export function createHypertable(schema: TableSchema): string {
-  const relation = quoteLiteral(quoteIdentifier(schema.table));
-  const dimension = `by_range(${quoteLiteral(schema.timeColumn)}, INTERVAL '1 day')`;
-  return `SELECT create_hypertable(${relation}, ${dimension}, create_default_indexes => false, if_not_exists => true)`;
-}
-
 /** Adds the columns that are missing; always nullable, because rows are there already. Undefined when nothing is missing. */
 export function addColumns(schema: TableSchema, existing: ReadonlyMap<string, string>): string | undefined {
   const missing = pgColumns(schema).filter(({ name }) => !existing.has(name));

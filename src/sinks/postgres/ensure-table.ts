@@ -3,14 +3,16 @@ import type { PoolClient } from 'pg';
 import { BUILTIN_TABLES } from '../../core/builtin-tables';
 import { storeForm } from '../../core/column-name';
 import { mergeSchemas, type StoredSchema, schemaOfRow } from '../../core/merge-schema';
+import type { Partitioning } from '../../core/partitioning';
 import { SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
-import { addColumns, CREATE_BATCHES, createHypertable, createIndexes, createTable, quoteIdentifier, typeConflicts } from './ddl';
+import { addColumns, CREATE_BATCHES, createIndexes, createTable, quoteIdentifier, typeConflicts } from './ddl';
 import { CREATE_DEMOTIONS, closedRanges } from './demotion-rows';
 import { createEventsView, EVENTS_TABLES, EVENTS_VIEW } from './events-view';
 import {
   createDefaultPartition,
   createPartition,
+  dayRange,
   daysAhead,
   isCovered,
   LIST_PARTITIONS,
@@ -18,6 +20,7 @@ import {
   type Range,
   readPartitions,
 } from './partitions';
+import { keepByPartman, partmanSchema } from './partman';
 import {
   CREATE_REGISTRY,
   historyValues,
@@ -27,6 +30,14 @@ import {
   UPSERT_REGISTRY,
 } from './registry-rows';
 import { CREATE_TIME_BUCKET } from './time-bucket';
+import {
+  createHypertable,
+  enableTimescale,
+  hasFullLicense,
+  keepCompression,
+  setChunkInterval,
+  type TimescaleOptions,
+} from './timescale';
 import { type Widening, widenColumns, wideningsOf } from './widen';
 
 /** What the sink remembers of a table. */
@@ -44,7 +55,17 @@ export interface TableState {
 }
 
 export interface Store {
-  readonly timescale: boolean;
+  /** How hypertables are made; undefined without TimescaleDB. */
+  readonly timescale: TimescaleOptions | undefined;
+  /** Does this TimescaleDB have compression? */
+  readonly compression: boolean;
+  /** The schema of pg_partman, where it is to keep the partitions. */
+  readonly partman: string | undefined;
+}
+
+export interface StoreOptions {
+  readonly partitioning: Partitioning;
+  readonly timescale: TimescaleOptions;
 }
 
 /**
@@ -60,31 +81,15 @@ export async function lockDdl(client: PoolClient): Promise<void> {
 }
 
 /** What is always there: batch rows, registry, functions. In a transaction. */
-export async function createBase(client: PoolClient): Promise<Store> {
+export async function createBase(client: PoolClient, options: StoreOptions): Promise<Store> {
   await lockDdl(client);
-  const timescale = await enableTimescale(client);
+  const hasTimescale = await enableTimescale(client);
   for (const statement of [CREATE_BATCHES, ...CREATE_DEMOTIONS, ...CREATE_REGISTRY]) await client.query(statement);
-  if (!timescale) for (const statement of CREATE_TIME_BUCKET) await client.query(statement);
-  return { timescale };
-}
-
-/** Installs the extension where the server has loaded it; without the right to do that, native partitions serve. */
-async function enableTimescale(client: PoolClient): Promise<boolean> {
-  const { rows } = await client.query<{ installed: boolean; loadable: boolean }>(
-    `SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') AS installed,
-      EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
-        AND current_setting('shared_preload_libraries') LIKE '%timescaledb%' AS loadable`,
-  );
-  const [found] = rows;
-  if (found?.installed || !found?.loadable) return found?.installed;
-  await client.query('SAVEPOINT timescale');
-  try {
-    await client.query('CREATE EXTENSION IF NOT EXISTS timescaledb');
-    return true;
-  } catch {
-    await client.query('ROLLBACK TO SAVEPOINT timescale');
-    return false;
-  }
+  if (!hasTimescale) for (const statement of CREATE_TIME_BUCKET) await client.query(statement);
+  const partman = options.partitioning === 'partman' ? await partmanSchema(client) : undefined;
+  const compression = hasTimescale && (await hasFullLicense(client));
+  const isHypertable = hasTimescale && options.partitioning === 'auto';
+  return { timescale: isHypertable ? options.timescale : undefined, compression, partman };
 }
 
 /**
@@ -98,10 +103,10 @@ export async function createOrEvolve(client: PoolClient, asked: TableSchema, sto
   const schema = storeForm(merged);
   const before = await kindOf(client, schema);
   if (before === undefined) {
-    await client.query(createTable(schema, !store.timescale));
-    if (store.timescale) await client.query(createHypertable(schema));
+    await client.query(createTable(schema, store.timescale === undefined));
+    if (store.timescale !== undefined) await client.query(createHypertable(schema, store.timescale));
   }
-  const kind = before ?? (store.timescale ? 'hypertable' : 'partitioned');
+  const kind = before ?? (store.timescale === undefined ? 'partitioned' : 'hypertable');
   const found = await columnsOf(client, schema.table);
   const widenings = shared === undefined ? [] : wideningsSince(storeForm(shared), schema, found);
   const leftBehind = await widenColumns(client, schema, widenings, kind);
@@ -112,7 +117,11 @@ export async function createOrEvolve(client: PoolClient, asked: TableSchema, sto
   const alter = addColumns(schema, columns);
   if (alter !== undefined) await client.query(alter);
   for (const statement of createIndexes(schema)) await client.query(statement);
-  const ranges = kind === 'partitioned' ? await addPartitions(client, schema, daysAhead(nowMs)) : [];
+  if (kind === 'hypertable' && store.timescale !== undefined) {
+    if (before !== undefined) await client.query(setChunkInterval(schema, store.timescale));
+    if (store.compression) await keepCompression(client, schema, store.timescale);
+  }
+  const ranges = kind === 'partitioned' ? await addPartitions(client, schema, daysAhead(nowMs), store) : [];
   if (EVENTS_TABLES.includes(schema.table)) await refreshEventsView(client);
   await client.query(UPSERT_REGISTRY, registryValues(merged));
   await client.query(INSERT_HISTORY, historyValues(merged));
@@ -146,7 +155,17 @@ export async function fingerprintOf(client: PoolClient, schema: TableSchema): Pr
 }
 
 /** Makes the partitions that are missing of these days and gives all that need none. In a transaction that holds the DDL lock. */
-export async function addPartitions(client: PoolClient, schema: TableSchema, days: readonly number[]): Promise<readonly Range[]> {
+export async function addPartitions(
+  client: PoolClient,
+  schema: TableSchema,
+  days: readonly number[],
+  { partman }: Pick<Store, 'partman'>,
+): Promise<readonly Range[]> {
+  if (partman !== undefined) {
+    await keepByPartman(client, schema, partman);
+    // Asked again when a day is needed that is further ahead.
+    return [{ fromMs: -Infinity, toMs: dayRange(Math.max(...days)).toMs }];
+  }
   let found = await partitionsOf(client, schema);
   if (found.defaultName === undefined) {
     await client.query(createDefaultPartition(schema));

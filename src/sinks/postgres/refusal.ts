@@ -22,6 +22,9 @@ const MESSAGE_LENGTH_MAX = 1_000;
 /** `COPY things, line 3, column labels`: the last line of the context; lines count from 1, also in binary. */
 const COPY_CONTEXT = /^COPY .*, line (\d+)(?:, column (.+?))?(?::.*)?$/m;
 
+/** TimescaleDB tells the column of a missing time only in the text. */
+const NOT_NULL_MESSAGE = /^null value in column "(.+)" violates not-null constraint$/i;
+
 interface ErrorFields {
   readonly message: string;
   readonly where?: string;
@@ -38,7 +41,7 @@ export function refusalOf(error: unknown): PostgresRefusal | undefined {
   if (sinkError(error, '').failure !== 'content') return undefined;
   const fields = error as ErrorFields;
   const [, line, named] = COPY_CONTEXT.exec(fields.where ?? '') ?? [];
-  const column = fields.column ?? named;
+  const column = fields.column ?? named ?? NOT_NULL_MESSAGE.exec(fields.message)?.[1];
   return {
     stage: 'insert',
     code: sqlStateOf(error),

@@ -13,13 +13,23 @@ import type { Logger, Telemetry } from '../../telemetry';
 import { storeWrite } from '../store-form';
 import { closePool, createPool, inTransaction, withConnection } from './connection';
 import { deliver } from './deliver';
-import { addPartitions, columnsOf, createBase, createOrEvolve, lockDdl, type Store, type TableState } from './ensure-table';
+import {
+  addPartitions,
+  columnsOf,
+  createBase,
+  createOrEvolve,
+  lockDdl,
+  type Store,
+  type StoreOptions,
+  type TableState,
+} from './ensure-table';
 import { isSchemaChange, retryError, sinkError, sqlStateOf } from './errors';
 import { columnsOfSchema, explainTable } from './explain';
 import { daysAhead, daysOf, isCovered, missingDays } from './partitions';
 import { SELECT_REGISTRY } from './registry-rows';
+import { TIMESCALE_DEFAULTS } from './timescale';
 
-export interface PostgresSinkOptions {
+export interface PostgresSinkOptions extends Partial<StoreOptions> {
   /** `postgresql://user:password@host:port/database?sslmode=...` */
   readonly url: string;
   readonly logger: Logger;
@@ -67,8 +77,14 @@ export class PostgresSink implements Sink, StoreTables, SharedRegistry {
   async start(): Promise<void> {
     try {
       await withConnection(this.control, this.statementTimeoutMs, (client) => this.checkServer(client));
-      this.store = await inTransaction(this.control, this.statementTimeoutMs, createBase);
+      const { timescale = TIMESCALE_DEFAULTS, partitioning = 'auto', logger } = this.options;
+      const base = (client: PoolClient): Promise<Store> => createBase(client, { timescale, partitioning });
+      this.store = await inTransaction(this.control, this.statementTimeoutMs, base);
       this.tables.clear();
+      if (this.store.timescale?.compressAfterDays !== undefined && !this.store.compression)
+        logger.warn('this TimescaleDB has no compression: chunks stay as they are');
+      if (partitioning === 'partman' && this.store.partman === undefined)
+        logger.warn('pg_partman is not installed in this database: partitions are made without it');
     } catch (error) {
       throw retryError(error, 'postgresql cannot be used');
     }
@@ -98,7 +114,7 @@ export class PostgresSink implements Sink, StoreTables, SharedRegistry {
   }
 
   explain(schema: TableSchema, before: TableSchema | undefined): readonly string[] {
-    return explainTable(schema, before, this.store?.timescale ?? false);
+    return explainTable(schema, before, this.store?.timescale);
   }
 
   async describe(table: TableName): Promise<ReadonlyMap<string, string> | undefined> {
@@ -218,7 +234,7 @@ export class PostgresSink implements Sink, StoreTables, SharedRegistry {
       try {
         const ranges = await inTransaction(this.control, this.statementTimeoutMs, async (client) => {
           await lockDdl(client);
-          return addPartitions(client, schema, missing);
+          return addPartitions(client, schema, missing, this.store!);
         });
         this.tables.set(schema.table, { ...latest, ranges });
       } catch (error) {

@@ -3,7 +3,6 @@ import type { TableName } from '../../../../src/core/ids';
 import type { TableSchema } from '../../../../src/core/table-schema';
 import {
   addColumns,
-  createHypertable,
   createIndexes,
   createTable,
   derivedName,
@@ -12,6 +11,7 @@ import {
 } from '../../../../src/sinks/postgres/ddl';
 import { createEventsView } from '../../../../src/sinks/postgres/events-view';
 import { createPartition } from '../../../../src/sinks/postgres/partitions';
+import { compress, createHypertable } from '../../../../src/sinks/postgres/timescale';
 
 const ORDERS: TableSchema = {
   table: 'orders' as TableName,
@@ -35,9 +35,15 @@ test('a table has its columns in order, then the nanoseconds of its timestamps; 
 ) PARTITION BY RANGE ("at")`);
 });
 
-test('a hypertable is cut by days on the time column', () => {
-  expect(createHypertable(ORDERS)).toBe(
-    `SELECT create_hypertable('"orders"', by_range('at', INTERVAL '1 day'), create_default_indexes => false, if_not_exists => true)`,
+test('a hypertable is cut by its chunk interval on the time column', () => {
+  expect(createHypertable(ORDERS, { chunkHours: 24 })).toBe(
+    `SELECT create_hypertable('"orders"', by_range('at', INTERVAL '24 hours'), create_default_indexes => false, if_not_exists => true)`,
+  );
+});
+
+test('a hypertable is compressed by application and time', () => {
+  expect(compress(METRICS_EVENTS, 7)[0]).toBe(
+    `ALTER TABLE "metrics_events" SET (timescaledb.compress, timescaledb.compress_orderby = '"time" DESC', timescaledb.compress_segmentby = 'app')`,
   );
 });
 
