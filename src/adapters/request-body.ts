@@ -10,6 +10,8 @@ export interface ReceivedBody {
   readonly wireBytes: number;
   /** `performance.now()` when the whole request was there. */
   readonly receivedAtMs: number;
+  /** Room for what is made of the body beside it, bytes in all. Throws IngestError `unavailable` when there is none. */
+  readonly reserveUnpacked: (totalBytes: number) => void;
 }
 
 /**
@@ -28,7 +30,9 @@ export async function withBody<T>(
     const wire = await exchange.readBody((totalBytes) => admission.reserve(totalBytes));
     const receivedAtMs = performance.now();
     const body = encoding === 'identity' ? wire : await unpack(encoding, wire, limitBytes, admission);
-    return await use({ body, wireBytes: wire.length, receivedAtMs });
+    const held = encoding === 'identity' ? wire.length : wire.length + body.length;
+    const reserveUnpacked = (totalBytes: number): void => admission.reserve(held + totalBytes);
+    return await use({ body, wireBytes: wire.length, receivedAtMs, reserveUnpacked });
   } finally {
     admission.release();
   }

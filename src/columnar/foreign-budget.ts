@@ -1,8 +1,8 @@
 import { IngestError } from '../core/errors';
 import { LIMITS } from '../core/limits';
 
-/** About a tenth of a second of copying. */
-const JOINED_BYTES_MAX = LIMITS.requestBytesMax * 8;
+/** A fraction of a second of copying. */
+const JOINED_BYTES_MAX = LIMITS.requestBytesMax * 2;
 
 /**
  * What one request may make of the bytes it sent: rows, and bytes that are not in its body as they are (decompressed
@@ -12,6 +12,14 @@ export class RequestBudget {
   private rows = 0;
   private bytes = 0;
   private joinedBytes = 0;
+
+  /** `reserve` is told of each total before it is allocated, and may refuse it by throwing. */
+  constructor(private readonly reserve: (totalBytes: number) => void = () => undefined) {}
+
+  /** Bytes made so far that are not in the body. */
+  get unpackedBytes(): number {
+    return this.bytes;
+  }
 
   /** A new request begins. */
   reset(): void {
@@ -34,6 +42,7 @@ export class RequestBudget {
     if (this.bytes > LIMITS.requestBytesMax) {
       throw new IngestError('payload_too_large', `arrow: a request unpacks to at most ${LIMITS.requestBytesMax} bytes`);
     }
+    if (count > 0) this.reserve(this.bytes);
   }
 
   /** Dictionaries that grow are joined anew for each batch: many small steps are much work. Throws IngestError `payload_too_large`. */

@@ -26,8 +26,14 @@ const VERSIONS: readonly number[] = [3, 4];
 /** One stream of Arrow messages: knows its schema and its dictionaries. */
 export class ForeignStream {
   private schema: readonly ForeignField[] | undefined;
-  private readonly budget = new RequestBudget();
-  private readonly dictionaries = new ForeignDictionaries(this.budget);
+  private readonly budget: RequestBudget;
+  private readonly dictionaries: ForeignDictionaries;
+
+  /** `reserve`: told how many bytes a request takes beside its own, in all, before they are allocated; refuses by throwing. */
+  constructor(reserve?: (totalBytes: number) => void) {
+    this.budget = new RequestBudget(reserve);
+    this.dictionaries = new ForeignDictionaries(this.budget);
+  }
 
   /** The columns; undefined before the schema message. */
   get fields(): readonly ForeignField[] | undefined {
@@ -37,6 +43,11 @@ export class ForeignStream {
   /** Bytes of the dictionaries that are kept for the batches to come. */
   get dictionaryBytes(): number {
     return this.dictionaries.sizeBytes;
+  }
+
+  /** Bytes that were made from those of the request, and are not in it: decompressed ones above all. */
+  get unpackedBytes(): number {
+    return this.budget.unpackedBytes;
   }
 
   /** What the dictionaries hold, buffer by buffer, in the order of their ids. */
@@ -123,9 +134,12 @@ function checkVersion(message: FlatTable): void {
 const CONTINUATION = 0xffffffff;
 const PREFIX_BYTES = 4;
 
-/** A whole IPC stream: its columns and its batches. Throws IngestError. */
-export function readForeignStream(bytes: Uint8Array): { fields: readonly ForeignField[]; batches: RecordBatch[] } {
-  const stream = new ForeignStream();
+/** A whole IPC stream: its columns and its batches. `reserve`: see ForeignStream. Throws IngestError, and what `reserve` throws. */
+export function readForeignStream(
+  bytes: Uint8Array,
+  reserve?: (totalBytes: number) => void,
+): { fields: readonly ForeignField[]; batches: RecordBatch[] } {
+  const stream = new ForeignStream(reserve);
   const batches: RecordBatch[] = [];
   for (const { header, body } of messagesOf(bytes)) {
     const batch = stream.message(header, body);

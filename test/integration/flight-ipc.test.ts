@@ -10,8 +10,10 @@ import {
   Utf8,
   vectorFromArray,
 } from 'apache-arrow';
+import { zstdStream } from '../support/compressed-arrow';
 import { type ArrowPart, type CallEnd, ipcParts, pathDescriptor, tableParts } from '../support/flight-client';
 import { type FlightServer, startFlight } from '../support/flight-server';
+import { goldenStream, goldenValues } from '../support/golden-arrow';
 import { plainRows } from '../support/plain-rows';
 
 const OK = 0;
@@ -97,6 +99,27 @@ it('IP2: a compressed body is read', async () => {
   writer.finish();
   expect(await put(...ipcParts(writer.toUint8Array(true)))).toMatchObject({ code: OK });
   expect(stored('n')).toEqual(Array.from({ length: 1_000 }, () => 1n));
+});
+
+it('IP2: what a body unpacks to has its place in the budget of the server', async () => {
+  const n = vectorFromArray(
+    Array.from({ length: 100_000 }, () => 0n),
+    new Int64(),
+  );
+  const parts = ipcParts(zstdStream(new Table({ n })));
+  expect(await put(...parts)).toMatchObject({ code: OK });
+  expect(stored('n')).toHaveLength(100_000);
+  expect(parts.reduce((bytes, { dataBody }) => bytes + dataBody.length, 0)).toBeLessThan(10_000);
+  expect(server.ingest.peakInFlightBytes).toBeGreaterThan(800_000);
+  expect(server.ingest.inFlightBytes).toBe(0);
+});
+
+it.each(['lz4', 'zstd'])('IP2: the stream %s of pyarrow arrives', async (name) => {
+  expect(await put(...ipcParts(goldenStream(name)))).toMatchObject({ code: OK });
+  const { noise, text, tag } = goldenValues(name);
+  expect(stored('noise').map(String)).toEqual(noise);
+  expect(stored('text').map((value) => value ?? null)).toEqual(text);
+  expect(stored('tag').map((value) => value ?? null)).toEqual(tag);
 });
 
 it('IP3: metadata of the versions V4 and V5 is read, an older one refused', async () => {

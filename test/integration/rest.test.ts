@@ -9,6 +9,7 @@ import type { TableName } from '../../src/core/ids';
 import { LIMITS } from '../../src/core/limits';
 import { silentLogger, Telemetry } from '../../src/telemetry';
 import { DECODERS } from '../support/adapter-subjects';
+import { zstdStream } from '../support/compressed-arrow';
 import { type HttpAnswer, send } from '../support/http-client';
 import { plainRows } from '../support/plain-rows';
 import { MemoryRegistry, RecordingIngest } from '../support/recording-ingest';
@@ -70,6 +71,18 @@ describe('POST /write/{table}', () => {
       [null, 'b'],
       [3.5, null],
     ]);
+  });
+
+  it('takes an Arrow IPC stream with compressed bodies, if the server has room for what they unpack to', async () => {
+    const n = vectorFromArray(Array.from({ length: 100_000 }, () => 0n));
+    const body = zstdStream(new Table({ n }));
+    const headers = { 'content-type': 'application/vnd.apache.arrow.stream' };
+    expect(body.length).toBeLessThan(10_000);
+    expect(json(await write('cars', body, headers))).toMatchObject({ accepted: 100_000, rejected: 0 });
+    expect(ingest.peakInFlightBytes).toBeGreaterThan(800_000);
+    ingest.bytesMax = 400_000;
+    expect((await write('cars', body, headers)).status).toBe(503);
+    expect([ingest.writes.length, ingest.inFlightBytes]).toEqual([1, 0]);
   });
 
   it('refuses an Arrow body that is empty, cut or of another kind', async () => {

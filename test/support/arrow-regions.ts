@@ -29,11 +29,13 @@ export interface Region {
   readonly of: string | number | undefined;
   /** They are of a child of that column. */
   readonly isInner: boolean;
+  /** They are compressed: one of them may be many of the buffer. */
+  readonly isPacked: boolean;
 }
 
 const MESSAGE = { headerType: 1, header: 2, bodyLength: 3 };
 const KIND = { schema: 1, dictionary: 2 };
-const BATCH = { buffers: 2, variadic: 4 };
+const BATCH = { buffers: 2, compression: 3, variadic: 4 };
 const PREFIX_BYTES = 8;
 
 interface Slot {
@@ -52,8 +54,8 @@ export function dictionaryIdAt(stream: Buffer, { start, end }: Region): number |
 export function regionsOf(stream: Buffer): Region[] {
   const fields = readForeignFields(stream);
   const regions: Region[] = [];
-  const add = (start: number, end: number, role: Role, slot?: Slot): void => {
-    if (end > start) regions.push({ start, end, role, of: slot?.of, isInner: slot?.isInner ?? false });
+  const add = (start: number, end: number, role: Role, slot?: Slot, isPacked = false): void => {
+    if (end > start) regions.push({ start, end, role, of: slot?.of, isInner: slot?.isInner ?? false, isPacked });
   };
   let at = 0;
   while (at + PREFIX_BYTES < stream.length) {
@@ -80,7 +82,7 @@ export function regionsOf(stream: Buffer): Region[] {
       if (length === 0) continue;
       const start = bodyAt + pairs[i * 2];
       add(end, start, 'padding');
-      add(start, start + length, slot.role, slot);
+      add(start, start + length, slot.role, slot, batch.has(BATCH.compression));
       end = start + length;
     }
     add(end, at, 'padding');

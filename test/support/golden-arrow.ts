@@ -7,7 +7,7 @@ import { readForeignStream } from '../../src/columnar/validate';
 import { plainRows } from './plain-rows';
 
 const FOLDER = join(__dirname, '../golden/arrow');
-export const GOLDEN_STREAMS = ['plain', 'nested', 'views', 'delta', 'replaced', 'lz4', 'zstd'] as const;
+export const GOLDEN_STREAMS = ['plain', 'nested', 'views', 'delta', 'replaced', 'inner', 'lz4', 'zstd'] as const;
 
 export const goldenStream = (name: string, folder = FOLDER): Buffer => readFileSync(join(folder, `${name}.arrows`));
 

@@ -18,7 +18,7 @@ export class RecordingIngest implements Ingest {
   inFlightBytes = 0;
   peakInFlightBytes = 0;
 
-  constructor(private readonly bytesMax = Number.POSITIVE_INFINITY) {}
+  constructor(public bytesMax = Number.POSITIVE_INFINITY) {}
 
   /** The clients that asked for room, in order. */
   readonly clients: (string | undefined)[] = [];

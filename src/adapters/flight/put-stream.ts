@@ -163,9 +163,12 @@ export class PutStream {
     try {
       this.arrow.beginRequest();
       const batch = this.arrow.message(data.header, data.body);
+      const { unpackedBytes } = this.arrow;
+      const sizeBytes = message.length + unpackedBytes;
+      if (unpackedBytes > 0) await this.whenThereIsRoom(() => admission.grow(unpackedBytes));
       if (batch === undefined) await this.prepare(this.writer);
       else {
-        await this.store(this.writer, batch, { data, sizeBytes: message.length, admission, receivedAtMs });
+        await this.store(this.writer, batch, { data, sizeBytes, admission, receivedAtMs });
         isTaken = true;
       }
     } finally {

@@ -77,8 +77,8 @@ export class IngestServiceAdapter {
       admission.reserve(call.request.length);
       this.metrics.received(call.request.length);
       const write = readWrite(call.request);
-      if (write.dryRun || isDryRun(call.metadata)) return this.dryRun(write);
-      const decoded = await this.decode(write);
+      if (write.dryRun || isDryRun(call.metadata)) return this.dryRun(write, admission);
+      const decoded = await this.decode(write, admission);
       const receipt = await this.store(write, decoded, call.metadata.get(IDEMPOTENCY_HEADER)[0]?.toString());
       this.metrics.acknowledged(decoded, receivedAtMs, write.table);
       return messages.writeResponse(decoded, receipt);
@@ -116,11 +116,11 @@ export class IngestServiceAdapter {
       this.metrics.received(message.length);
       const write = request.write();
       if (write.dryRun || dryRun) {
-        const response = this.dryRun(write);
+        const response = this.dryRun(write, admission);
         admission.release();
         return { stored: Promise.resolve({ requestId, response }) };
       }
-      const decoded = await this.decode(write);
+      const decoded = await this.decode(write, admission);
       const stored = this.store(write, decoded).then((receipt) => {
         this.metrics.acknowledged(decoded, receivedAtMs, write.table);
         return { requestId, response: messages.writeResponse(decoded, receipt) };
@@ -132,10 +132,11 @@ export class IngestServiceAdapter {
     }
   }
 
-  private async decode(write: WireWrite): Promise<DecodedRequest> {
+  private async decode(write: WireWrite, admission: GrowingAdmission): Promise<DecodedRequest> {
     const table = checkTableName(write.table);
     try {
-      const decoded = await decodeForTable(this.options.registry, table, this.rows(write), this.options.parking?.(table));
+      const rows = this.rows(write, admission);
+      const decoded = await decodeForTable(this.options.registry, table, rows, this.options.parking?.(table));
       if (nothingTaken(decoded)) throw new messages.RefusedRows(decoded, write.table);
       return decoded;
     } catch (error) {
@@ -143,18 +144,20 @@ export class IngestServiceAdapter {
     }
   }
 
-  private dryRun(write: WireWrite): object {
+  private dryRun(write: WireWrite, admission: GrowingAdmission): object {
     const { registry, stores = NO_STORES } = this.options;
     const table = checkTableName(write.table);
     try {
-      return messages.dryRunResponse(dryRunOfRows(registry, table, this.rows(write), stores, this.options.parking?.(table)));
+      const rows = this.rows(write, admission);
+      return messages.dryRunResponse(dryRunOfRows(registry, table, rows, stores, this.options.parking?.(table)));
     } catch (error) {
       throw tooLarge(error);
     }
   }
 
-  private rows(write: WireWrite): NamedRows {
-    return namedRows(write, { arrivalNs: this.nowNs() });
+  private rows(write: WireWrite, admission: GrowingAdmission): NamedRows {
+    const reserveUnpacked = (totalBytes: number): void => admission.reserve(write.wire.bytes.length + totalBytes);
+    return namedRows(write, { arrivalNs: this.nowNs(), reserveUnpacked });
   }
 
   private store(write: WireWrite, { batches, parked = [] }: DecodedRequest, metadataKey?: string): Promise<WriteReceipt> {

@@ -19,7 +19,7 @@ import type { HttpAdapter, HttpExchange, HttpReply, HttpRoute } from '../http-co
 import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { mediaType } from '../media-type';
 import type { InferredColumns } from '../new-columns';
-import { withBody } from '../request-body';
+import { type ReceivedBody, withBody } from '../request-body';
 import { RequestMetrics } from '../request-metrics';
 import { nothingTaken, type Parking, settled } from '../row-rejections';
 import { checkTableName, decodeForTable, type NamedRows } from '../schema-on-write';
@@ -104,10 +104,10 @@ export class RestAdapter implements HttpAdapter {
       const limitBytes = this.options.bodyBytesMax ?? LIMITS.requestBytesMax;
       return await withBody(exchange, this.options.ingest, limitBytes, async (received) => {
         this.metrics.received(received.wireBytes);
-        if (dryRun) return this.dryRun(table, format, received.body);
+        if (dryRun) return this.dryRun(table, format, received);
         // No bytes are no JSON rows; an Arrow stream has a schema at least.
         const nothing = received.body.length === 0 && format !== ARROW_ROWS;
-        const decoded = nothing ? NO_ROWS : await this.decode(table, format, received.body);
+        const decoded = nothing ? NO_ROWS : await this.decode(table, format, received);
         const key = idempotencyOf(exchange.headers[IDEMPOTENCY_HEADER] as string | undefined, [table, received.body]);
         const { batches, parked = [] } = decoded;
         const receipt = await this.options.ingest.write({ protocol: 'rest', batches, parked, ack, ...key });
@@ -121,30 +121,30 @@ export class RestAdapter implements HttpAdapter {
     }
   }
 
-  private decode(table: TableName, format: RowFormat, body: Buffer): Promise<DecodedRequest> {
-    return decodeForTable(this.options.registry, table, this.rows(format, body), this.parking(table));
+  private decode(table: TableName, format: RowFormat, received: ReceivedBody): Promise<DecodedRequest> {
+    return decodeForTable(this.options.registry, table, this.rows(format, received), this.parking(table));
   }
 
   private parking(table: TableName): Parking {
     return this.options.parking?.(table) ?? 'columns';
   }
 
-  private rows(format: RowFormat, body: Buffer): NamedRows {
+  private rows(format: RowFormat, { body, reserveUnpacked }: ReceivedBody): NamedRows {
     const arrivalNs = this.nowNs();
     return {
       infer: (known) => format.infer(body, known),
-      decode: (schema, parking) => format.decode(body, schema, { arrivalNs, parking }),
+      decode: (schema, parking) => format.decode(body, schema, { arrivalNs, parking, reserveUnpacked }),
     };
   }
 
   /** What the rows would do. */
-  private dryRun(table: TableName, format: RowFormat, body: Buffer): HttpReply {
+  private dryRun(table: TableName, format: RowFormat, received: ReceivedBody): HttpReply {
     const { registry, stores = NO_STORES } = this.options;
     const known = registry.get(table);
-    const nothing = body.length === 0 && format !== ARROW_ROWS;
+    const nothing = received.body.length === 0 && format !== ARROW_ROWS;
     const run = nothing
       ? dryRunOf({ table, known, after: known }, NO_ROWS, stores)
-      : dryRunOfRows(registry, table, this.rows(format, body), stores, this.parking(table));
+      : dryRunOfRows(registry, table, this.rows(format, received), stores, this.parking(table));
     return json(200, dryRunJson(run));
   }
 }

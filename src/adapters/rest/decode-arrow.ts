@@ -12,7 +12,7 @@ import type { DecodeContext } from './decode-json';
  * Throws IngestError `invalid_argument` when the stream is not sound or has a column that the table cannot take.
  */
 export function decodeArrowStream(body: Uint8Array, schema: TableSchema, context: DecodeContext): DecodedRequest {
-  const { fields, batches } = readForeignStream(body);
+  const { fields, batches } = readForeignStream(body, context.reserveUnpacked);
   return decodeArrowBatches(fields, batches, schema, context);
 }
 

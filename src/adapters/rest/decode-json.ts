@@ -31,6 +31,8 @@ export interface DecodeContext {
   readonly arrivalNs: bigint;
   /** Default: `columns`. */
   readonly parking?: Parking;
+  /** See ReceivedBody; only Arrow bodies ask. */
+  readonly reserveUnpacked?: (totalBytes: number) => void;
 }
 
 /**

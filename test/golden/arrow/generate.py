@@ -173,6 +173,15 @@ def dictionary_batch(values, items):
     return pa.record_batch({"tag": tag, "number": number, "items": pa.ListArray.from_arrays(offsets, item)})
 
 
+def nested_dictionary_batch(words):
+    """A dictionary of lists of words of another dictionary, and one inside of a struct."""
+    item = pa.DictionaryArray.from_arrays(pa.array([0, 1, len(words) - 1], pa.int32()), pa.array(words))
+    lists = pa.ListArray.from_arrays(pa.array([0, 2, 2, 3], pa.int32()), item)
+    outer = pa.DictionaryArray.from_arrays(pa.array([row % 3 for row in range(ROWS)], pa.int8()), lists)
+    tag = pa.DictionaryArray.from_arrays(pa.array([row % len(words) for row in range(ROWS)], pa.int16()), pa.array(words))
+    return pa.record_batch({"outer": outer, "struct": pa.StructArray.from_arrays([tag], ["tag"])})
+
+
 def compressed_batch(rows):
     noise = [(row * 2_654_435_761) % 2**32 for row in range(rows)]
     columns = {
@@ -197,5 +206,6 @@ grown = [["red", "green"], ["red", "green", "blue"], ["red", "green", "blue", "�
 write("delta", [dictionary_batch(values, ["p", "q"]) for values in grown], emit_dictionary_deltas=True)
 replaced = [["red", "green"], ["black"], ["white", "é", "red"]]
 write("replaced", [dictionary_batch(values, [values[0], "q"]) for values in replaced])
+write("inner", [nested_dictionary_batch(words) for words in (["red", "green"], ["red", "green"], ["blue", "é", "red"])])
 for codec in ("lz4", "zstd"):
     write(codec, [compressed_batch(ROWS * 8)], compression=codec)

@@ -1,0 +1,232 @@
+/** What foreign Arrow may not do: lie about lengths, share bytes to become large, grow in endless steps. */
+import {
+  Dictionary,
+  Field,
+  Int8,
+  Int32,
+  Int64,
+  makeData,
+  Null,
+  RecordBatch,
+  RecordBatchStreamWriter,
+  Schema,
+  Struct,
+  Table,
+  Utf8,
+  Utf8View,
+  vectorFromArray,
+} from 'apache-arrow';
+import { ForeignStream, readForeignStream } from '../../../src/columnar/validate';
+import { IngestError } from '../../../src/core/errors';
+import { LIMITS } from '../../../src/core/limits';
+import { regionsOf } from '../../support/arrow-regions';
+import { zstdStream } from '../../support/compressed-arrow';
+import { ipcParts } from '../../support/flight-client';
+import { goldenStream, goldenValues, readValues } from '../../support/golden-arrow';
+
+const problem = (bytes: Uint8Array): string => {
+  try {
+    readForeignStream(bytes);
+    return 'read';
+  } catch (error) {
+    if (error instanceof IngestError) return `${error.code}: ${error.message}`;
+    throw error;
+  }
+};
+
+function streamOf(fields: Field[], children: ReturnType<typeof makeData>[], length: number): Buffer {
+  const writer = new RecordBatchStreamWriter();
+  writer.write(new RecordBatch(new Schema(fields), makeData({ type: new Struct(fields), length, children })));
+  writer.finish();
+  return Buffer.from(writer.toUint8Array(true));
+}
+
+/** The golden stream with other bytes in the nth buffer of a role of a column. */
+function patched(name: string, role: string, of: string, bytes: Uint8Array, at = 0): Buffer {
+  const stream = Buffer.from(goldenStream(name));
+  const region = regionsOf(stream).find((each) => each.role === role && each.of === of);
+  if (region === undefined) throw new Error(`no ${role} of ${of}`);
+  stream.set(bytes, region.start + at);
+  return stream;
+}
+
+describe('compressed bodies', () => {
+  const zeros = new Table({
+    n: vectorFromArray(
+      Array.from({ length: 100_000 }, () => 0n),
+      new Int64(),
+    ),
+  });
+  const packed = zstdStream(zeros);
+
+  test('IP2: what they unpack to is told before it is allocated, and may be refused', () => {
+    expect(packed.length).toBeLessThan(2_000);
+    const totals: number[] = [];
+    const { batches } = readForeignStream(packed, (bytes) => totals.push(bytes));
+    expect(batches[0].numRows).toBe(100_000);
+    expect(totals).toEqual([800_000]);
+    const full = new IngestError('unavailable', 'no room');
+    expect(() =>
+      readForeignStream(packed, () => {
+        throw full;
+      }),
+    ).toThrow(full);
+  });
+
+  test.each(['lz4', 'zstd'])('IP5: another length than comes out, of %s, is refused', (name) => {
+    for (const [length, message] of [
+      [72n * 8n + 1n, 'invalid_argument: arrow: a compressed buffer is not valid'],
+      [72n * 8n - 8n, 'invalid_argument: arrow: '],
+      [0n, 'invalid_argument: arrow: '],
+      [-2n, 'invalid_argument: arrow: a compressed buffer declares a negative length'],
+      [2n ** 62n, 'payload_too_large: arrow: a request unpacks to at most'],
+      [BigInt(LIMITS.requestBytesMax) + 1n, 'payload_too_large: arrow: a request unpacks to at most'],
+    ] as const) {
+      const declared = Buffer.from(BigInt64Array.of(length).buffer);
+      expect([length, problem(patched(name, 'values', 'same', declared))]).toEqual([length, expect.stringContaining(message)]);
+    }
+  });
+
+  test('IP5: many batches that unpack to little each are bounded together, and anew for each request', () => {
+    const parts = ipcParts(packed);
+    const stream = new ForeignStream();
+    const [schema, batch] = parts;
+    stream.message(schema.dataHeader, schema.dataBody);
+    const times = Math.floor(LIMITS.rowsPerRequestMax / 100_000);
+    for (let request = 0; request < 3; request++) {
+      stream.beginRequest();
+      for (let i = 0; i < times; i++) stream.message(batch.dataHeader, batch.dataBody);
+      expect(stream.unpackedBytes).toBe(800_000 * times);
+      expect(() => stream.message(batch.dataHeader, batch.dataBody)).toThrow('a request has at most');
+    }
+  });
+
+  test('an unknown codec is refused', () => {
+    const [, batch] = ipcParts(packed);
+    const stream = Buffer.from(packed);
+    const header = stream.indexOf(batch.dataHeader);
+    // BodyCompression: the codec is its only byte that is not a default (Zstandard, 1).
+    const outcomes = new Set<string>();
+    for (let at = header; at < header + batch.dataHeader.length; at++) {
+      if (stream[at] !== 1) continue;
+      const changed = Buffer.from(stream);
+      changed[at] = 7;
+      outcomes.add(problem(changed));
+    }
+    expect([...outcomes]).toContain('invalid_argument: arrow: the body is compressed in an unknown way');
+  });
+});
+
+describe('values that are not where they should be', () => {
+  const int32 = (...values: number[]): Uint8Array => new Uint8Array(Int32Array.from(values).buffer);
+  /** The seventh text of the stream is the first that is not in its view. */
+  const LONG = 5 * 16;
+
+  test.each([
+    ['a buffer that is not there', int32(9), LONG + 8, 'has a value outside of its buffers'],
+    ['a negative buffer', int32(-1), LONG + 8, 'has a value outside of its buffers'],
+    ['a position outside of the buffer', int32(4_000), LONG + 12, 'has a value outside of its buffers'],
+    ['a negative position', int32(-4), LONG + 12, 'has a value outside of its buffers'],
+    ['another prefix', Buffer.from('tump'), LONG + 4, 'has a prefix that is not its value'],
+    ['a negative length', int32(-20), LONG, 'has a value of a negative length'],
+    ['a length beyond the buffer', int32(2_000_000_000), LONG, 'has a value outside of its buffers'],
+    ['something behind a short value', Buffer.from('x'), 11, 'has something behind the end of a value'],
+  ])('IP5: a view with %s is refused', (_, bytes, at, message) => {
+    expect(problem(patched('views', 'views', 'text', bytes, at))).toContain(`invalid_argument: arrow: column text ${message}`);
+  });
+
+  test('IP5: views that share their bytes are read, but not into more than a request may hold', () => {
+    const views = (count: number, bytes: number): Buffer => {
+      const data = Buffer.alloc(count * 16);
+      for (let row = 0; row < count; row++) {
+        data.writeInt32LE(bytes, row * 16);
+        data.write('aaaa', row * 16 + 4);
+      }
+      const type = new Utf8View();
+      const column = makeData({ type, length: count, views: data, variadicBuffers: [Buffer.alloc(bytes, 'a')] });
+      return streamOf([new Field('t', type, true)], [column], count);
+    };
+    expect(readValues(views(3, 20))).toEqual({ t: ['a'.repeat(20), 'a'.repeat(20), 'a'.repeat(20)] });
+    expect(problem(views(100, 1_000_000))).toBe(
+      `payload_too_large: arrow: a request unpacks to at most ${LIMITS.requestBytesMax} bytes`,
+    );
+  });
+
+  test('list views in any order are read; those that share items are refused by name', () => {
+    const { list_view: lists } = goldenValues('nested');
+    expect(lists.slice(0, 4)).toEqual([['1', '2'], null, [], ['3']]);
+    const swapped = patched('nested', 'offsets', 'list_view', int32(1, 0, 0, 0));
+    expect(readValues(swapped).list_view.slice(0, 4)).toEqual([['2', '3'], null, [], ['1']]);
+    const shared = patched('nested', 'offsets', 'list_view', int32(0, 0, 0, 0));
+    expect(problem(shared)).toBe('invalid_argument: arrow: column list_view has lists that share items, which is not supported');
+    const outside = patched('nested', 'sizes', 'list_view', int32(2_000));
+    expect(problem(outside)).toContain('column list_view has a list outside of its items');
+  });
+});
+
+describe('what takes no bytes', () => {
+  test('IP5: thousands of columns of nulls share their zeros', () => {
+    const fields = Array.from({ length: 2_000 }, (_, i) => new Field(`n${i}`, new Null(), true));
+    const rows = LIMITS.rowsPerRequestMax;
+    const column = makeData({ type: new Null(), length: rows });
+    const bytes = streamOf(
+      fields,
+      fields.map(() => column),
+      rows,
+    );
+    const totals: number[] = [];
+    const { batches } = readForeignStream(bytes, (total) => totals.push(total));
+    expect([batches[0].numRows, totals]).toEqual([rows, [rows / 8]]);
+  });
+});
+
+describe('dictionaries', () => {
+  test('IP1: one that grows is joined once for a batch, and endless small steps are refused', () => {
+    const words = Array.from({ length: 1_000 }, (_, i) => `${i}`.padStart(1_000, 'w'));
+    const values = vectorFromArray(words, new Utf8()).concat(vectorFromArray(['more'], new Utf8()));
+    const type = new Dictionary(new Utf8(), new Int32(), 7);
+    const tags = makeData({ type, length: 2, data: Int32Array.of(1_000, 0), dictionary: values });
+    const [schema, first, delta, batch] = ipcParts(streamOf([new Field('tag', type, true)], [tags], 2));
+    const stream = new ForeignStream();
+    stream.message(schema.dataHeader, schema.dataBody);
+    stream.message(first.dataHeader, first.dataBody);
+    const grow = (): void => {
+      stream.message(delta.dataHeader, delta.dataBody);
+      stream.message(batch.dataHeader, batch.dataBody);
+    };
+    const endless = (): void => {
+      for (let i = 0; i < 1_000; i++) grow();
+    };
+    for (let i = 0; i < 1_000; i++) stream.message(delta.dataHeader, delta.dataBody);
+    expect(stream.message(batch.dataHeader, batch.dataBody)?.numRows).toBe(2);
+    expect(endless).toThrow('the dictionaries of a request grow in too many steps');
+    stream.beginRequest();
+    expect(grow).not.toThrow();
+  });
+
+  test('IP1: after an inner dictionary is replaced, the outer one must come again', () => {
+    const parts = ipcParts(goldenStream('inner'));
+    const stream = new ForeignStream();
+    const batches = parts.map(({ dataHeader, dataBody }) => stream.message(dataHeader, dataBody));
+    const first = batches.findIndex((batch) => batch !== undefined);
+    const inner = parts[1];
+    stream.message(inner.dataHeader, inner.dataBody);
+    expect(() => stream.message(parts[first].dataHeader, parts[first].dataBody)).toThrow('into 0 values');
+    for (const { dataHeader, dataBody } of parts.slice(1, first)) stream.message(dataHeader, dataBody);
+    expect(stream.message(parts[first].dataHeader, parts[first].dataBody)?.numRows).toBe(9);
+  });
+
+  test('IP1: a dictionary with indexes of one byte may have more values than they reach', () => {
+    const values = vectorFromArray(
+      Array.from({ length: 300 }, (_, i) => `v${i}`),
+      new Utf8(),
+    );
+    const data = makeData({
+      type: new Dictionary(new Utf8(), new Int8(), 3),
+      length: 2,
+      data: Int8Array.of(127, 0),
+      dictionary: values,
+    });
+    expect(readValues(streamOf([new Field('d', data.type, true)], [data], 2))).toEqual({ d: ['v127', 'v0'] });
+  });
+});
