@@ -14,6 +14,7 @@ import { ParkedMover } from './deadletter/parked-mover';
 import { ReplayLog } from './deadletter/replay-log';
 import type { Route } from './deadletter/replay-rows';
 import { LogDeadLetterStore } from './deadletter/store';
+import type { LabelGuardOptions } from './ingest/label-guard';
 import type { Logger, Telemetry } from './telemetry';
 import { Delivery, type DeliveryOptions } from './tiering/delivery';
 import { FileDeliveryStateStore } from './wal/delivery-state';
@@ -46,9 +47,18 @@ export interface DeadLettersOptions {
 }
 
 /** Which rows that do not fit a table become dead letters, as configured. */
-export function parkingOf({ dead_letters: { tables } }: Config): (table: TableName) => Parking {
+export function parkingOf({ dead_letters: { tables }, labels: { policy } }: Config): (table: TableName) => Parking {
   const all = new Set(tables);
-  return (table) => (all.has('*') || all.has(table) ? 'all' : 'columns');
+  const others: Parking = policy === 'dead_letter' ? 'labels' : 'columns';
+  return (table) => (all.has('*') || all.has(table) ? 'all' : others);
+}
+
+/** What happens to abnormal labels, as configured. */
+export function labelsOf({ labels }: Config, telemetry: Telemetry): LabelGuardOptions {
+  const { policy, count_max: countMax, key_bytes_max: keyBytesMax, value_bytes_max: valueBytesMax } = labels;
+  const onFound: LabelGuardOptions['onFound'] = (table, reason, rows) =>
+    telemetry.abnormalLabels.inc({ table, reason, policy }, rows);
+  return { policy, countMax, keyBytesMax, valueBytesMax, onFound };
 }
 
 export class DeadLetters {

@@ -14,6 +14,7 @@ import {
   DEAD_LETTERS_FOLDER,
   DEAD_LETTERS_SEGMENT_BYTES,
   DeadLetters,
+  labelsOf,
   parkingOf,
 } from './app-dead-letters';
 import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
@@ -117,6 +118,7 @@ export class App {
         if (this.deliveries.length === 0) this.release(wal);
       },
       parking: deadLetters.mover,
+      labels: labelsOf(config, this.telemetry),
       inFlightBytesMax: config.in_flight_bytes_max,
       backPressure: watched.pressure,
       idempotency: keys,

@@ -7,6 +7,7 @@ import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { SIGNALS } from './core/builtin-tables';
 import { durationMs } from './core/duration';
+import { LABEL_POLICIES } from './core/label-policy';
 import { LIMITS } from './core/limits';
 import { PARTITIONING } from './core/partitioning';
 import { SEVERITY_NUMBERS, type SeverityName } from './core/routing';
@@ -123,6 +124,17 @@ const SCHEMA = z.strictObject({
       tables: names.describe(
         'Tables whose refused rows become dead letters instead of being rejected to the client; `*` for all',
       ),
+    })
+    .prefault({}),
+  labels: z
+    .strictObject({
+      policy: z
+        .enum(LABEL_POLICIES)
+        .default('side_column')
+        .describe('Abnormal labels: moved into the label `_overflow`, cut (`truncate`), or their rows parked (`dead_letter`)'),
+      count_max: count(1_024).describe('Labels of one row; more are abnormal'),
+      key_bytes_max: count(1_024).describe('Bytes of a label key; a longer one is abnormal, and one that is empty or holds NUL'),
+      value_bytes_max: count(MIB).describe('Bytes of a label value; a longer one is abnormal'),
     })
     .prefault({}),
   routing: z

@@ -73,11 +73,16 @@ export class Telemetry {
     'reason',
   ]);
 
-  readonly deadLetters = this.counter('dead_letters_total', 'Rows parked because a store refuses them, by its code', [
-    'table',
-    'tier',
-    'code',
-  ]);
+  readonly abnormalLabels = this.counter(
+    'abnormal_labels_total',
+    'Rows with abnormal labels, by what is wrong and what was done',
+    ['table', 'reason', 'policy'],
+  );
+  readonly deadLetters = this.counter(
+    'dead_letters_total',
+    'Rows parked because a store refuses them, by its code, or (tier none) before they were routed',
+    ['table', 'tier', 'code'],
+  );
   readonly divertedRows = this.counter('diverted_rows_total', 'Late rows of a demoted day, sent to the other tier', [
     'table',
     'tier',

@@ -11,13 +11,18 @@ const NAME_SHOWN_MAX = 80;
 /** A name from a request as it may be shown in an answer. */
 export const shownName = (name: string): string => (name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}...` : name);
 
-/** Which rows that cannot be stored become dead letters: none, those refused for a column whose policy says so, or all. */
-export type Parking = 'none' | 'columns' | 'all';
+/**
+ * Which rows that cannot be stored become dead letters: none, those refused for a column whose policy says so, these and those whose
+ * labels are of the wrong type, or all.
+ */
+export type Parking = 'none' | 'columns' | 'labels' | 'all';
 
 /** Does a row that is refused, for this column if for any, become a dead letter? */
 export function isParked(schema: TableSchema, parking: Parking, column: string | undefined): boolean {
-  if (parking !== 'columns') return parking === 'all';
-  return column !== undefined && schema.columns.some(({ name, conflict }) => name === column && conflict === 'dead_letter');
+  if (parking === 'none' || parking === 'all') return parking === 'all';
+  const refused = column === undefined ? undefined : schema.columns.find(({ name }) => name === column);
+  if (refused === undefined) return false;
+  return refused.conflict === 'dead_letter' || (parking === 'labels' && refused.type === 'attributes');
 }
 
 /** The reason in a dead letter. What is no row at all was not even decoded. */

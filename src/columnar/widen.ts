@@ -213,7 +213,8 @@ function attributesText(data: Data, at: number): string {
   return `{${members.join(',')}}`;
 }
 
-function attributeJson(kind: number, text: string): string {
+/** The value of an attribute as JSON text. */
+export function attributeJson(kind: number, text: string): string {
   if (kind === ATTRIBUTE_KIND.empty) return 'null';
   if (kind === ATTRIBUTE_KIND.string || kind === ATTRIBUTE_KIND.bytes) return JSON.stringify(text);
   return kind === ATTRIBUTE_KIND.double ? jsonNumber(text) : text;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeIpc } from '../columnar/ipc';
 import { encodeParked, parkedTable } from '../columnar/parked-ipc';
-import type { TableBatch, UnfitRows } from '../core/batch';
+import { parkedRowsOf, type TableBatch, type UnfitRows } from '../core/batch';
 import type { ParkingRoom } from '../core/dead-letter';
 import { IngestError } from '../core/errors';
 import { batchId, type Lsn, lsn } from '../core/ids';
@@ -13,6 +13,7 @@ import type { Telemetry } from '../telemetry';
 import { AdmissionBudget, type RefusalReason } from './admission';
 import type { BackPressure } from './back-pressure';
 import type { IdempotencyKeys } from './idempotency';
+import { guardLabels, type LabelGuardOptions } from './label-guard';
 
 export interface WalIngestOptions {
   readonly wal: Wal;
@@ -21,6 +22,7 @@ export interface WalIngestOptions {
   readonly progress: DeliveryProgress;
   /** Told of every durable entry, so that delivery knows its backlog. */
   readonly onDurable: (at: Lsn, batches: readonly WalBatch[]) => void;
+  readonly labels: LabelGuardOptions;
   /** For rows that become dead letters. */
   readonly parking: ParkingRoom;
   readonly inFlightBytesMax: number;
@@ -61,16 +63,18 @@ export class WalIngest implements Ingest {
     return this.budget.admit(bytes, client);
   }
 
-  async write(request: WriteRequest): Promise<WriteReceipt> {
-    const { wal, idempotency } = this.options;
-    if (request.batches.length === 0 && (request.parked ?? []).length === 0)
-      return { batch: batchId(wal.walId, lsn(0)), lsn: lsn(0) };
+  async write(received: WriteRequest): Promise<WriteReceipt> {
+    const { wal, idempotency, labels } = this.options;
+    const { batches, parked } = guardLabels(received.batches, labels);
+    const request = { ...received, batches, parked: [...(received.parked ?? []), ...parked] };
+    if (batches.length === 0 && request.parked.length === 0) return { batch: batchId(wal.walId, lsn(0)), lsn: lsn(0) };
     const at =
       request.idempotency === undefined
         ? await this.append(request)
         : await idempotency.once(request.idempotency, (note) => this.append(request, note));
     await Promise.all([this.acknowledge(request, at), this.slowDown()]);
-    return { batch: batchId(wal.walId, at), lsn: at };
+    const parkedRows = parkedRowsOf({ parked });
+    return { batch: batchId(wal.walId, at), lsn: at, ...(parkedRows === 0 ? {} : { parkedRows }) };
   }
 
   /** Over the soft mark of the log clients wait for their answers; what they sent is durable already. */

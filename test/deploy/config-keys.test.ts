@@ -132,6 +132,7 @@ describe('the configuration of a pod', () => {
       idempotency: { window_ms: 86_400_001, keys_max: 9_007_199_254_740_991 },
       delivery: { rows_max: 1_000_000, bytes_max: 33_554_433, interval_ms: 1 },
       dead_letters: { bytes_max: 12_345, tables: ['things'] },
+      labels: { policy: 'truncate', count_max: 1, key_bytes_max: 2, value_bytes_max: 9_007_199_254_740_991 },
       routing: {
         metrics: ['hot', 'cold'],
         traces: ['cold'],

@@ -16,7 +16,7 @@ import { IDEMPOTENCY_HEADER, idempotencyOf } from '../idempotency-key';
 import { RequestMetrics } from '../request-metrics';
 import { isSet } from '../switch';
 import { exportReport } from './dry-run';
-import { encodePartial, encodeResponse } from './response';
+import { encodePartial, encodeResponse, withParked } from './response';
 import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, wallClockNs } from './signal';
 
 export interface OtlpGrpcAdapterOptions {
@@ -81,9 +81,9 @@ export class OtlpGrpcAdapter {
         const report = JSON.stringify(exportReport(decoded, this.options.stores ?? NO_STORES));
         return encodePartial(decoded.rejectedRows, report);
       }
-      await ingest.write({ protocol: 'otlp_grpc', batches: decoded.batches, ack, ...key });
+      const receipt = await ingest.write({ protocol: 'otlp_grpc', batches: decoded.batches, ack, ...key });
       this.metrics.acknowledged(decoded, receivedAtMs, SIGNALS[signal].table);
-      return encodeResponse(decoded, responseBytesMax);
+      return encodeResponse(withParked(decoded, receipt), responseBytesMax);
     } catch (error) {
       this.metrics.failed(IngestError.from(error).code);
       throw error;

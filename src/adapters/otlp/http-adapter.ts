@@ -19,7 +19,7 @@ import { RequestMetrics } from '../request-metrics';
 import { encodeStatus, encodeStatusJson, STATUS } from '../status';
 import { isSet } from '../switch';
 import { exportReport } from './dry-run';
-import { encodeResponse, encodeResponseJson } from './response';
+import { encodeResponse, encodeResponseJson, withParked } from './response';
 import { type OtlpDecoders, SIGNAL_LIST, SIGNALS, wallClockNs } from './signal';
 
 export interface OtlpHttpAdapterOptions {
@@ -80,12 +80,13 @@ export class OtlpHttpAdapter implements HttpAdapter {
           return reply(JSON_TYPE, Buffer.from(report), exchange.headers);
         }
         const key = idempotencyOf(exchange.headers[IDEMPOTENCY_HEADER] as string | undefined, [signal, received.body]);
-        await this.options.ingest.write({ protocol: 'otlp_http', batches: decoded.batches, ack, ...key });
+        const receipt = await this.options.ingest.write({ protocol: 'otlp_http', batches: decoded.batches, ack, ...key });
         this.metrics.acknowledged(decoded, received.receivedAtMs, SIGNALS[signal].table);
         const { responseBytesMax } = this.options;
+        const answered = withParked(decoded, receipt);
         return type === 'protobuf'
-          ? reply(PROTOBUF, encodeResponse(decoded, responseBytesMax), exchange.headers)
-          : reply(JSON_TYPE, encodeResponseJson(signal, decoded, responseBytesMax), exchange.headers);
+          ? reply(PROTOBUF, encodeResponse(answered, responseBytesMax), exchange.headers)
+          : reply(JSON_TYPE, encodeResponseJson(signal, answered, responseBytesMax), exchange.headers);
       });
     } catch (error) {
       this.metrics.failed(IngestError.from(error).code);

@@ -5,6 +5,7 @@
 import { Writer } from 'protobufjs/minimal';
 import type { DecodedRequest } from '../../core/batch';
 import type { Signal } from '../../core/builtin-tables';
+import type { WriteReceipt } from '../../core/ingest';
 import { LIMITS } from '../../core/limits';
 import { SIGNALS } from './signal';
 
@@ -38,6 +39,13 @@ export function encodeResponseJson(
   if (text === undefined) return EMPTY_JSON;
   const count = decoded.rejectedRows > 0 ? { [SIGNALS[signal].rejectedJson]: String(decoded.rejectedRows) } : {};
   return Buffer.from(JSON.stringify({ partialSuccess: { ...count, errorMessage: text } }));
+}
+
+/** The request with a word on rows that became dead letters: they are neither accepted nor rejected. */
+export function withParked(decoded: DecodedRequest, { parkedRows = 0 }: WriteReceipt): DecodedRequest {
+  if (parkedRows === 0) return decoded;
+  const warning = `${parkedRows} rows became dead letters because of their labels`;
+  return { ...decoded, acceptedRows: decoded.acceptedRows - parkedRows, warnings: [...(decoded.warnings ?? []), warning] };
 }
 
 /**
