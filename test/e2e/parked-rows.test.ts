@@ -144,3 +144,40 @@ test('a full store of letters tells the client to come back, and stores nothing 
   expect(await api('/api/dead-letters/drop', { filter: {} })).toMatchObject({ dropped: 1 });
   expect(await post('/write/narrow', [{ id: 6, v: 'z' }])).toMatchObject({ accepted: 0, dead_letters: 1 });
 }, 60_000);
+
+test('rows with abnormal labels are parked over OTLP and REST, and go to their tier when they are replayed', async () => {
+  await server.stop();
+  server = await start({ LABELS_POLICY: 'dead_letter', LABELS_VALUE_BYTES_MAX: '100' });
+  await api('/api/dead-letters/drop', { filter: {} });
+  const long = 'x'.repeat(101);
+  const record = (name: string, value: string): object => ({
+    timeUnixNano: `${TIME_MS}000000`,
+    body: { stringValue: name },
+    attributes: [{ key: 'k', value: { stringValue: value } }],
+  });
+  const resource = { attributes: [{ key: 'service.name', value: { stringValue: 'parked' } }] };
+  const logRecords = [record('good', 'v'), record('long', long)];
+  const exported = await post('/v1/logs', { resourceLogs: [{ resource, scopeLogs: [{ logRecords }] }] });
+  expect(JSON.stringify(exported)).toContain('1 rows became dead letters because of their labels');
+  const rows = [
+    { message: 'plain', app: 'parked', labels: { a: 1 } },
+    { message: 'empty key', app: 'parked', labels: { '': 1 } },
+    { message: 'no object', app: 'parked', labels: 'text' },
+  ];
+  expect(await post('/write/logs', rows)).toMatchObject({ accepted: 1, rejected: 0, dead_letters: 2 });
+  const { dead_letters: letters } = await kept(3);
+  const reasons = (letters as Answer[]).map(({ stage, code, column }) => [stage, code, column]).sort();
+  expect(reasons).toEqual([
+    ['decode', 'invalid_name', 'labels'],
+    ['decode', 'too_large', 'labels'],
+    ['schema', 'type_mismatch', 'labels'],
+  ]);
+  const outcome = await api('/api/dead-letters/replay', { filter: { table: 'logs_events' } });
+  expect(outcome).toMatchObject({ replayed: 2, kept: 1 });
+  const count = "SELECT count() FROM logs_events WHERE app = 'parked'";
+  await server.sqlUntil('cold', count, '4');
+  const query = `SELECT message, length(labels['k']) FROM logs_events WHERE app = 'parked' AND message = 'long'`;
+  expect((await server.sql('cold', query)).rows).toEqual([['long', '101']]);
+  const metrics = await (await fetch(`http://${server.admin}/metrics`)).text();
+  expect(metrics).toContain('thermocline_abnormal_labels_total{table="logs_events",reason="illegal_key",policy="dead_letter"} 1');
+}, 60_000);
