@@ -16,7 +16,8 @@ import type { Route } from './deadletter/replay-rows';
 import { LogDeadLetterStore } from './deadletter/store';
 import type { LabelGuardOptions } from './ingest/label-guard';
 import type { Logger, Telemetry } from './telemetry';
-import { Delivery, type DeliveryOptions } from './tiering/delivery';
+import { Delivery } from './tiering/delivery';
+import type { DeliveryOptions } from './tiering/delivery-options';
 import { FileDeliveryStateStore } from './wal/delivery-state';
 import type { FileStorage } from './wal/file-storage';
 import type { FileWal } from './wal/file-wal';
@@ -37,8 +38,8 @@ export interface DeadLettersOptions {
   readonly route: Route;
   readonly storage: FileStorage;
   readonly schemaOf: (table: TableName) => TableSchema | undefined;
-  /** First entry of the WAL that the sink of the tier may still ask for. */
-  readonly releasable: (walId: WalId, tier: Tier) => Lsn | undefined;
+  /** The delivery of this WAL to the tier; undefined when it is not one of ours. */
+  readonly deliveryOf: (walId: WalId, tier: Tier) => Delivery | undefined;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   readonly onFatal: (error: Error) => void;
@@ -75,7 +76,7 @@ export class DeadLetters {
     parts.opened = await LogDeadLetterStore.open({
       log,
       bytesMax: config.dead_letters.bytes_max,
-      settled: (tier, { walId, lsn: at }) => (parts.releasable(walId, tier) ?? Number.POSITIVE_INFINITY) > at,
+      settled: (tier, { walId, table, lsn: at }) => parts.deliveryOf(walId, tier)?.isSettled(table, at) ?? true,
       schemaOf,
       route,
       refit,
@@ -123,9 +124,9 @@ export class DeadLetters {
   }
 
   /** A write belongs to the WAL or to a replay; one of another log is never repeated. */
-  private releasable(walId: WalId, tier: Tier): Lsn | undefined {
-    if (walId !== this.options.log.walId) return this.options.releasable(walId, tier);
-    return this.replays.find((replay) => replay.tier === tier)?.releasableLsn;
+  private deliveryOf(walId: WalId, tier: Tier): Delivery | undefined {
+    if (walId !== this.options.log.walId) return this.options.deliveryOf(walId, tier);
+    return this.replays.find((replay) => replay.tier === tier);
   }
 
   /** Begins to deliver replayed rows; `common` are the options that every delivery has. */

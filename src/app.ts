@@ -23,7 +23,7 @@ import { startSchemas } from './app-schemas';
 import { NO_STORES, openStores, type Stores } from './app-stores';
 import { checkFilesystem, type LogOptions, openLog } from './app-wal';
 import type { Config } from './config';
-import { type Lsn, lsn } from './core/ids';
+import { lsn } from './core/ids';
 import type { Sink } from './core/sink';
 import type { TableSchema, Tier } from './core/table-schema';
 import { IdempotencyKeys } from './ingest/idempotency';
@@ -110,7 +110,7 @@ export class App {
     const ingest = new WalIngest({
       wal,
       route: router.route,
-      progress: { delivered: (tier, at, signal) => this.delivered(tier, at, signal) },
+      progress: { delivered: (...asked) => this.delivered(...asked) },
       onDurable: (at, batches) => {
         this.accepted?.add(at, batches);
         deadLetters.mover.add(at, batches);
@@ -187,8 +187,7 @@ export class App {
       route,
       onRelease: () => this.release(wal),
       schemaOf: (table) => registry.get(table),
-      releasable: (walId, tier) =>
-        walId === wal.walId ? this.deliveries.find((delivery) => delivery.tier === tier)?.releasableLsn : undefined,
+      deliveryOf: (walId, tier) => (walId === wal.walId ? this.deliveries.find((delivery) => delivery.tier === tier) : undefined),
       telemetry,
       logger,
       onFatal: (error) => this.fail(error),
@@ -244,9 +243,9 @@ export class App {
     wal.release(lsn(below)).catch((error: unknown) => this.logger.error({ err: error }, 'cannot release wal segments'));
   }
 
-  private async delivered(tier: Tier, at: Lsn, signal: AbortSignal): Promise<void> {
+  private async delivered(tier: Tier, ...asked: Parameters<Delivery['delivered']>): Promise<void> {
     await Promise.all(
-      this.deliveries.filter((delivery) => delivery.tier === tier).map((delivery) => delivery.delivered(at, signal)),
+      this.deliveries.filter((delivery) => delivery.tier === tier).map((delivery) => delivery.delivered(...asked)),
     );
   }
 
@@ -326,11 +325,13 @@ export class App {
     this.watched?.refreshGauges();
     for (const delivery of this.deliveries) {
       const { tier } = delivery;
-      const { rows, bytes, ageSeconds } = delivery.status();
+      const { rows, bytes, ageSeconds, held } = delivery.status();
       const replays = this.deadLetters?.pending(tier);
       telemetry.walLagRows.set({ tier }, rows + (replays?.rows ?? 0));
       telemetry.walLagBytes.set({ tier }, bytes + (replays?.bytes ?? 0));
       telemetry.walLagSeconds.set({ tier }, ageSeconds);
+      telemetry.heldTables.set({ tier }, held.length);
+      telemetry.heldRows.set({ tier }, delivery.backlog.heldRows);
     }
   }
 

@@ -68,6 +68,13 @@ export class Telemetry {
     'failure',
   ]);
   readonly sinkUp = this.gauge('sink_up', '1 while the sink answers', ['tier']);
+  readonly sinkBreaker = this.gauge(
+    'sink_breaker',
+    '0 writes go on, 1 one is tried, 2 the sink is only asked whether it answers',
+    ['tier'],
+  );
+  readonly heldTables = this.gauge('held_tables', 'Tables whose rows wait because their store refuses them', ['tier']);
+  readonly heldRows = this.gauge('held_rows', 'Rows of held tables', ['tier']);
   readonly sanitizedValues = this.counter('sanitized_values_total', 'Values changed because a store cannot hold them', [
     'tier',
     'reason',

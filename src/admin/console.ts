@@ -37,7 +37,7 @@ export const CONSOLE_HTML = `<!doctype html>
   };
   const refresh = async () => {
     const ready = await (await fetch('/readyz')).json();
-    const sinks = Object.entries(ready.sinks).map(([tier, s]) => tier + ': ' + (s.up ? 'up' : 'DOWN ' + (s.lastError || '')) + ', ' + s.rows + ' rows waiting');
+    const sinks = Object.entries(ready.sinks).map(([tier, s]) => tier + ': ' + (s.up ? 'up' : 'DOWN ' + (s.lastError || '')) + ', ' + s.rows + ' rows waiting' + (s.breaker === 'closed' ? '' : ', breaker ' + s.breaker) + s.held.map((h) => ', table ' + h.table + ' is held: ' + h.reason).join(''));
     el('state').textContent = ready.status + '. ' + sinks.join('; ');
     const { tables } = await (await fetch('/api/tables')).json();
     fill(el('tables'), ['table', 'home', 'version', 'columns'], tables.map((t) => [t.table, t.tier, t.version, t.columns.map((c) => c.name + ' ' + c.type).join(', ')]));

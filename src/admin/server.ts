@@ -19,6 +19,10 @@ export interface SinkStatus {
   readonly bytes: number;
   readonly ageSeconds: number;
   readonly lastError: string | undefined;
+  /** `open`: the store is only asked whether it answers. */
+  readonly breaker: string;
+  /** Tables whose rows wait because the store refuses them. */
+  readonly held: readonly { readonly table: string; readonly code: string; readonly reason: string; readonly sinceMs: number }[];
 }
 
 export interface AdminOptions {

@@ -68,8 +68,11 @@ export interface Ingest {
 
 /** How far the sinks are, as far as an acknowledgement may depend on it. */
 export interface DeliveryProgress {
-  /** Resolves when every row of entries up to `at` that is routed to `tier` is in its store; rejects when `signal` aborts. */
-  delivered(tier: Tier, at: Lsn, signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves when every row of these tables (default: of all) in entries up to `at` that is routed to `tier` is in its store or a
+   * dead letter; rejects when `signal` aborts.
+   */
+  delivered(tier: Tier, at: Lsn, signal: AbortSignal, tables?: readonly TableName[]): Promise<void>;
 }
 
 /** How far a batch has got with the store of one tier; rows that are not routed there count as delivered. */

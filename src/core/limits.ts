@@ -29,6 +29,10 @@ export const LIMITS = {
   rejectionsListedMax: 100,
   /** Rows of one Arrow record batch given to a sink in one write (C2: one block). */
   rowsPerWriteMax: 1_000_000,
+  /** Tables that wait beside a sink's cursor because the store refuses them; with more, the cursor waits too. */
+  heldTablesMax: 100,
+  /** How far the delivery interval grows while a store says that inserts are too many. */
+  deliveryIntervalMsMax: 30_000,
   /** Columns of one table (PostgreSQL's limit less our own columns). */
   columnsMax: 1_500,
   /** Columns of one Arrow stream: what a table has no room for goes to its overflow column. */

@@ -65,20 +65,61 @@ export class UnfitBatchError extends RangeError {
 /**
  * What a failed attempt means. `retry`: hold and try again with back-off, never skip (store down, table missing, wrong password,
  * read-only, too many parts, memory). `content`: the store refuses these rows for what they hold. `broken`: an invariant does not
- * hold (a count between 0 and N, rule C5): stop this sink and alarm.
+ * hold (a count between 0 and N, rule C5): stop this table and alarm.
  */
 export type SinkFailure = 'retry' | 'content' | 'broken';
+
+/** What a failure is about: one table, or the store and so all of them; `unknown`: the error does not tell. */
+export type FailureScope = 'table' | 'store' | 'unknown';
+
+/**
+ * What is done about an error of a store, the closed list of issue and documentation. `retry`: again with back-off. `verify`: again,
+ * after asking the store whether the attempt took effect. `split`: in parts, a row that is refused alone becomes a dead letter.
+ * `dead_letter`: the same, for what is always the fault of single rows. `stop`: the table is held and the operator is alarmed.
+ */
+export type ErrorAction = 'retry' | 'verify' | 'split' | 'dead_letter' | 'stop';
+
+/** One line of a store's table of errors. */
+export interface ErrorRule {
+  readonly action: ErrorAction;
+  readonly scope: FailureScope;
+  /** What it means, for people. */
+  readonly reason: string;
+  /** Each insert costs the store too much: fewer and larger ones. */
+  readonly fewerInserts?: boolean;
+}
+
+/** What the delivery loop is told of an action: whoever makes an attempt has verified and split already. */
+export const FAILURE_OF: Readonly<Record<ErrorAction, SinkFailure>> = {
+  retry: 'retry',
+  verify: 'retry',
+  split: 'content',
+  dead_letter: 'content',
+  stop: 'broken',
+};
+
+interface SinkErrorOptions {
+  readonly cause?: unknown;
+  readonly storeCode?: string;
+  readonly scope?: FailureScope;
+  readonly fewerInserts?: boolean;
+}
 
 export class SinkError extends Error {
   readonly failure: SinkFailure;
   /** SQLSTATE or ClickHouse code, as text; '' when the store gave none. */
   readonly storeCode: string;
+  readonly scope: FailureScope;
+  /** Each insert costs the store too much: fewer and larger ones. */
+  readonly fewerInserts: boolean;
 
-  constructor(failure: SinkFailure, message: string, options: { cause?: unknown; storeCode?: string } = {}) {
+  constructor(failure: SinkFailure, message: string, options: SinkErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'SinkError';
     this.failure = failure;
     this.storeCode = options.storeCode ?? '';
+    this.scope = options.scope ?? 'unknown';
+    this.fewerInserts = options.fewerInserts ?? false;
   }
 }
 

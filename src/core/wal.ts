@@ -97,12 +97,30 @@ export interface TableTotals {
 
 export type DeliveryTotals = Readonly<Record<string, TableTotals>>;
 
+/**
+ * A table whose rows the store refuses as a whole, so that they wait beside the cursor: first the inserts of `plan`, which may have
+ * taken effect, then the rows of `range`, which were never tried. Together they are all rows of the table from the first entry of
+ * `plan` (of `range` without one) up to the cursor.
+ */
+export interface HeldTable {
+  readonly table: TableName;
+  /** Why, for people; with the store's code, '' when it gave none. */
+  readonly reason: string;
+  readonly code: string;
+  /** Milliseconds since 1970. */
+  readonly sinceMs: number;
+  readonly plan?: DeliveryPlan | undefined;
+  readonly range?: { readonly fromLsn: Lsn; readonly toLsn: Lsn } | undefined;
+}
+
 /** How far one sink has got. `nextLsn` is the first entry that is in no finished plan. */
 export interface DeliveryState {
   nextLsn: Lsn;
+  /** Rows of its entries whose table has no part in it are with `held`, or were. */
   plan: DeliveryPlan | undefined;
-  /** By table, what became of the rows of entries before `nextLsn`; undefined in a checkpoint of a server that did not count. */
+  /** By table, what became of the rows that are done with; undefined in a checkpoint of a server that did not count. */
   totals?: DeliveryTotals | undefined;
+  held?: readonly HeldTable[] | undefined;
 }
 
 /** Where accepted rows are counted: a tier, or `none` for rows that were parked before they were routed. */

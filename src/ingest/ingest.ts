@@ -129,7 +129,8 @@ export class WalIngest implements Ingest {
     const tiers: readonly Tier[] = request.ack === 'all' ? ['hot', 'cold'] : [request.ack];
     const signal = AbortSignal.timeout(LIMITS.ackTimeoutMs);
     try {
-      await Promise.all(tiers.map((tier) => this.options.progress.delivered(tier, at, signal)));
+      const tables = request.batches.map(({ table }) => table);
+      await Promise.all(tiers.map((tier) => this.options.progress.delivered(tier, at, signal, tables)));
     } catch (error) {
       const text = `the rows are durable but not yet in ${request.ack === 'all' ? 'both stores' : `the ${request.ack} store`}`;
       throw new IngestError('deadline_exceeded', text, { cause: error });

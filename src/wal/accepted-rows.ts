@@ -13,7 +13,8 @@
 import * as path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { parkedTable } from '../columnar/parked-ipc';
-import { type Lsn, lsn, type WalId } from '../core/ids';
+import { neededFrom, pendingFrom } from '../core/delivery-state';
+import { type Lsn, lsn, type TableName, type WalId } from '../core/ids';
 import type { AcceptedCounts, CountedTier, DeliveryState, Wal, WalBatch } from '../core/wal';
 import type { Logger } from '../telemetry';
 import { isNotFound, SyncFailedError } from './errors';
@@ -129,12 +130,13 @@ export class AcceptedRows implements AcceptedCounts {
     const { firstLsn, durableLsn } = wal.stats();
     const stored = await this.read();
     const usable = stored !== undefined && stored.nextLsn >= firstLsn && stored.nextLsn <= durableLsn + 1;
-    const from = new Map<CountedTier, Lsn>();
+    /** By tier, from where on rows of a table are to be counted, and the least of it. */
+    const from = new Map<CountedTier, { first: Lsn; of: (table: TableName) => Lsn }>();
     for (const [tier, checkpoint] of checkpoints) {
       const known = stored?.tiers.get(tier);
       if (usable && known !== undefined && checkpoint?.totals !== undefined) {
         this.tiers.set(tier, known);
-        from.set(tier, stored.nextLsn);
+        from.set(tier, { first: stored.nextLsn, of: () => stored.nextLsn });
         continue;
       }
       if (checkpoint !== undefined) logger.warn({ tier }, 'the count of accepted rows begins anew');
@@ -143,13 +145,18 @@ export class AcceptedRows implements AcceptedCounts {
         each.delivered + each.deadLetters + (each.diverted ?? 0),
       ]);
       this.tiers.set(tier, { sinceMs: clock(), rows: new Map(vouched) });
-      from.set(tier, checkpoint?.nextLsn ?? firstLsn);
+      if (checkpoint === undefined) from.set(tier, { first: firstLsn, of: () => firstLsn });
+      else from.set(tier, { first: neededFrom(checkpoint), of: (table) => pendingFrom(checkpoint, table) });
     }
-    for (let at = lsn(Math.min(durableLsn + 1, ...from.values())); at <= durableLsn; ) {
+    const first = lsn(Math.min(durableLsn + 1, ...[...from.values()].map((start) => start.first)));
+    for (let at = first; at <= durableLsn; ) {
       const entries = await wal.read(at, READ_BYTES);
       if (entries.length === 0) break;
       for (const { lsn: position, batches } of entries) {
-        for (const [tier, { rows }] of this.tiers) if (position >= from.get(tier)!) addRows(rows, tier, batches);
+        for (const [tier, { rows }] of this.tiers) {
+          const uncounted = batches.filter(({ table }) => position >= from.get(tier)!.of(table));
+          addRows(rows, tier, uncounted);
+        }
       }
       at = lsn(entries.at(-1)!.lsn + 1);
     }

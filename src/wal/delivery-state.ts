@@ -1,24 +1,27 @@
 /**
- * Checkpoint of one sink: `delivery-<tier>.state` in the WAL directory, two lines of text, format version 1.
+ * Checkpoint of one sink: `delivery-<tier>.state` in the WAL directory, two lines of text, format version 1 or 2.
  *
  *   thermocline-delivery 1 <crc-32 of the second line, 8 hex digits>
  *   {"walId":"...","tier":"hot","nextLsn":1,"plan":{"fromLsn":1,"toLsn":1,"parts":[...]},"totals":{"<table>":{...}}}
  *
- * `plan` is missing between two plans, `totals` in a file of a server that did not count rows.
+ * `plan` is missing between two plans, `totals` in a file of a server that did not count rows. Version 2 has `held`, the tables that
+ * wait beside the cursor, and is written only while there are any: a server that does not know them must not go on from there.
  *
  * Replaced as a whole: temporary file, fdatasync, rename, fsync of the directory (R12), so that a crash leaves the old or the
  * new one. A lost or older file only causes delivery again, which the sinks recognise by identity; a damaged one is an error.
  */
 import * as path from 'node:path';
 import { crc32 } from 'node:zlib';
+import { neededFrom } from '../core/delivery-state';
 import type { Lsn, WalId } from '../core/ids';
 import type { Tier } from '../core/table-schema';
-import type { DeliveryPlan, DeliveryState, DeliveryStateStore, DeliveryTotals, PlanPart } from '../core/wal';
+import type { DeliveryPlan, DeliveryState, DeliveryStateStore, DeliveryTotals, HeldTable, PlanPart } from '../core/wal';
 import { isNotFound, SyncFailedError, WalCorruptError, WalVersionError } from './errors';
 import { readFully, replaceFile } from './io';
 import type { Storage } from './storage';
 
-const STATE_VERSION = 1;
+const PLAIN_VERSION = 1;
+const HELD_VERSION = 2;
 const TIERS: readonly Tier[] = ['hot', 'cold'];
 
 const fileName = (tier: Tier): string => `delivery-${tier}.state`;
@@ -28,10 +31,11 @@ interface StoredState extends DeliveryState {
 }
 
 function encodeState(walId: WalId, tier: Tier, state: DeliveryState): Buffer {
-  const { nextLsn, plan, totals } = state;
-  const body = JSON.stringify({ walId, tier, nextLsn, plan, totals });
+  const { nextLsn, plan, totals, held = [] } = state;
+  const isPlain = held.length === 0;
+  const body = JSON.stringify({ walId, tier, nextLsn, plan, totals, ...(isPlain ? {} : { held }) });
   const crc = crc32(body).toString(16).padStart(8, '0');
-  return Buffer.from(`thermocline-delivery ${STATE_VERSION} ${crc}\n${body}\n`);
+  return Buffer.from(`thermocline-delivery ${isPlain ? PLAIN_VERSION : HELD_VERSION} ${crc}\n${body}\n`);
 }
 
 const isLsn = (value: unknown): value is Lsn => Number.isSafeInteger(value) && (value as number) >= 1;
@@ -55,6 +59,15 @@ const isTotals = (value: unknown): value is DeliveryTotals =>
     (table) => isObject(table) && isCount(table.delivered) && isCount(table.deadLetters) && isCount(table.diverted ?? 0),
   );
 
+const isRange = (value: unknown): boolean => isObject(value) && isLsn(value.fromLsn) && isLsn(value.toLsn);
+
+function isHeld(value: unknown): value is HeldTable {
+  if (!isObject(value)) return false;
+  const { table, reason, code, sinceMs, plan, range } = value;
+  const isNamed = typeof table === 'string' && typeof reason === 'string' && typeof code === 'string' && isCount(sinceMs);
+  return isNamed && (plan === undefined || isPlan(plan)) && (range === undefined || isRange(range));
+}
+
 /** Reads the text of a checkpoint. Throws WalCorruptError or WalVersionError, both with the name of the file. */
 function decodeState(text: string, tier: Tier, file: string): StoredState {
   const damaged = (why: string): WalCorruptError =>
@@ -64,15 +77,17 @@ function decodeState(text: string, tier: Tier, file: string): StoredState {
   const match = /^thermocline-delivery (\d+) ([0-9a-f]{8})\n(.*)\n$/.exec(text);
   if (match === null) throw damaged('not a checkpoint');
   const [, version, crc, body] = match;
-  if (Number(version) !== STATE_VERSION) throw new WalVersionError(file, Number(version));
+  if (Number(version) !== PLAIN_VERSION && Number(version) !== HELD_VERSION) throw new WalVersionError(file, Number(version));
   if (crc32(body) !== Number.parseInt(crc, 16)) throw damaged('checksum');
   const value: unknown = JSON.parse(body);
   if (!isObject(value) || value.tier !== tier || typeof value.walId !== 'string' || !isLsn(value.nextLsn))
     throw damaged('content');
   if (value.plan !== undefined && !isPlan(value.plan)) throw damaged('plan');
   if (value.totals !== undefined && !isTotals(value.totals)) throw damaged('totals');
-  const totals = value.totals === undefined ? {} : { totals: value.totals };
-  return { walId: value.walId as WalId, nextLsn: value.nextLsn, plan: value.plan, ...totals };
+  const { totals, held } = value;
+  if (held !== undefined && !(Array.isArray(held) && held.every(isHeld))) throw damaged('held tables');
+  const rest = { ...(totals === undefined ? {} : { totals }), ...(held === undefined ? {} : { held }) };
+  return { walId: value.walId as WalId, nextLsn: value.nextLsn, plan: value.plan, ...rest };
 }
 
 async function readState(storage: Storage, directory: string, tier: Tier): Promise<StoredState | undefined> {
@@ -130,7 +145,7 @@ export function evidenceOf(reports: readonly CheckpointReport[]): CheckpointEvid
   return reports.flatMap(({ tier, state }) => {
     if (state === undefined) return [];
     const durableBelow = Math.max(state.nextLsn, (state.plan?.toLsn ?? 0) + 1);
-    return [{ walId: state.walId, tier, neededFrom: state.nextLsn, durableBelow }];
+    return [{ walId: state.walId, tier, neededFrom: neededFrom(state), durableBelow }];
   });
 }
 

@@ -55,7 +55,7 @@ export class DeliveryRig {
     this.store = await LogDeadLetterStore.open({
       log,
       bytesMax: 64 * 1024 * 1024,
-      settled: (_tier, id) => (id.walId === log.walId ? this.replays : this.delivery).releasableLsn > id.lsn,
+      settled: (_tier, id) => (id.walId === log.walId ? this.replays : this.delivery).isSettled(id.table, id.lsn),
       schemaOf: (table) => options.schemas.find((schema) => schema.table === table),
       route: (batch) => [{ ...batch, tiers: ['hot'] }],
       refit,

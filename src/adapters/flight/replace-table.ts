@@ -14,7 +14,7 @@ export async function replaceTable(table: TableName, progress: FlightProgress, e
   const at = progress.durableLsn();
   const signal = AbortSignal.timeout(LIMITS.ackTimeoutMs);
   try {
-    await Promise.all(erasers.map(({ tier }) => progress.delivered(tier, at, signal)));
+    await Promise.all(erasers.map(({ tier }) => progress.delivered(tier, at, signal, [table])));
     await Promise.all(erasers.map((eraser) => eraser.erase(table)));
   } catch (error) {
     throw new IngestError('unavailable', `the table ${table} cannot be replaced now`, { cause: error, retryAfterMs: 1_000 });

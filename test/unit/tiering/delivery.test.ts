@@ -169,19 +169,6 @@ test('a restart in the middle of a plan repeats its unfinished inserts with the 
   await wal.close();
 });
 
-test('a broken invariant stops the sink and leaves the rows in the WAL', async () => {
-  const wal = await openWal();
-  const sink = new MemorySink('cold', 'day', () => ({ effect: false, failure: 'broken' }));
-  const delivery = deliver(wal, sink);
-  await delivery.start();
-  await append(wal, delivery, batchOf([1]));
-  while (delivery.status().up) await new Promise((resolve) => setTimeout(resolve, 5));
-  expect(delivery.status()).toMatchObject({ rows: 1, lastError: 'a fault on demand' });
-  expect(delivery.releasableLsn).toBe(1);
-  await delivery.stop(10);
-  await wal.close();
-});
-
 test('small requests are gathered into one insert', async () => {
   const wal = await openWal();
   const sink = new MemorySink('hot', 'none');

@@ -91,7 +91,7 @@ test('a checkpoint of another wal and one of an unknown version are refused', as
   const disk = new SimulatedDisk();
   await storeOn(disk).save('cold', state(5));
   await expect(storeOn(disk, 'b'.repeat(32) as WalId).load('cold')).rejects.toThrow(/belongs to wal a{32}/);
-  disk.poke(FILE, Buffer.from(disk.peek(FILE).toString().replace('delivery 1 ', 'delivery 2 ')));
+  disk.poke(FILE, Buffer.from(disk.peek(FILE).toString().replace('delivery 1 ', 'delivery 3 ')));
   await expect(storeOn(disk).load('cold')).rejects.toThrow(WalVersionError);
 });
 
