@@ -337,6 +337,7 @@ describe('gRPC transport', () => {
   it('GR11: a header list over the limit does not reach a handler', async () => {
     await listen();
     expect((await client.unary(TRACES, frame(Buffer.alloc(0)))).trailers['grpc-status']).toBe('0');
+    expect(ingest.clients).toEqual(['127.0.0.1']);
     expect(client.session.remoteSettings.maxHeaderListSize).toBe(LIMITS.httpHeaderBytesMax);
     const headers = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`x-${i}`, 'y'.repeat(4_000)]));
     const call = client.call(TRACES, headers);

@@ -13,6 +13,8 @@ import { randomOf } from './random';
 import { type CrashKind, SimulatedDisk } from './simulated-disk';
 import { fingerprint, openWal, readAll, walBatch } from './wal-fixtures';
 
+/** Of the device, for which the log must leave room. */
+const RESERVE_BYTES = 1_000;
 const DIRECTORY = '/disk/wal';
 
 type Step =
@@ -105,7 +107,7 @@ class Model {
     const storage = this.disk.mount();
     // Both ways of checking a start must keep the guarantee.
     const verify = this.starts++ % 2 === 0 ? 'all' : 'tail';
-    this.wal = await openWal(storage, DIRECTORY, { onFatal: () => undefined, verify });
+    this.wal = await openWal(storage, DIRECTORY, { onFatal: () => undefined, verify, reserveBytes: RESERVE_BYTES });
     this.checkpoints = new FileDeliveryStateStore({ storage, directory: DIRECTORY, walId: this.wal.walId });
     this.walId ??= this.wal.walId;
     if (this.acked.size > 0) assert.equal(this.wal.walId, this.walId);

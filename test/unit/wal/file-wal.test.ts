@@ -214,3 +214,45 @@ test('a full device at start still lets the backlog be read', async () => {
   expect(await full.append([walBatch(2, 700)])).toBe(2);
   await full.close();
 });
+
+test('no segment takes the reserve of the device, which is there for the checkpoints when appends are refused', async () => {
+  const disk = new SimulatedDisk();
+  const reserveBytes = 6_000;
+  const wal = await openWal(disk.mount(), DIRECTORY, { reserveBytes });
+  disk.faults.capacityBytes = 5 * 4096;
+  let refusal: unknown;
+  for (let seed = 1; refusal === undefined; seed++) {
+    await wal.append([walBatch(seed, 900)]).catch((error: unknown) => (refusal = error));
+  }
+  expect(refusal).toMatchObject({ code: 'unavailable', retryAfterMs: 1000 });
+  expect(disk.faults.capacityBytes - disk.usedBytes).toBeGreaterThanOrEqual(reserveBytes);
+  const { durableLsn } = wal.stats();
+  await wal.release(lsn(durableLsn));
+  expect(await wal.append([walBatch(99, 900)])).toBe(durableLsn + 1);
+  await wal.close();
+  const full = new SimulatedDisk();
+  full.faults.capacityBytes = 4096 + reserveBytes - 1;
+  await expect(openWal(full.mount(), DIRECTORY, { reserveBytes })).rejects.toThrow(/are kept in reserve/);
+});
+
+test('the load counts what is not released: whole segments for the limit, entries for the rate of the stores', async () => {
+  const disk = new SimulatedDisk();
+  const wal = await openWal(disk.mount(), DIRECTORY);
+  expect([wal.retainedBytes, wal.pendingBytes, wal.appendedBytes]).toEqual([0, 0, 0]);
+  for (let seed = 1; seed <= 12; seed++) await wal.append([walBatch(seed, 700)]);
+  // Five entries of 776 bytes in a segment.
+  expect(wal.appendedBytes).toBe(12 * 776);
+  expect(wal.pendingBytes).toBe(12 * 776);
+  expect(wal.retainedBytes).toBe(2 * 4096 + 64 + 2 * 776);
+  await wal.release(lsn(4));
+  expect(wal.retainedBytes).toBe(2 * 4096 + 64 + 2 * 776);
+  await wal.release(lsn(6));
+  expect([wal.retainedBytes, wal.pendingBytes]).toEqual([4096 + 64 + 2 * 776, 7 * 776]);
+  await wal.release(lsn(13));
+  expect([wal.retainedBytes, wal.pendingBytes, wal.appendedBytes]).toEqual([0, 0, 12 * 776]);
+  await wal.close();
+  // The sealed segment of the last run, and the header of the new one.
+  const again = await openWal(disk.mount(), DIRECTORY);
+  expect([again.retainedBytes, again.appendedBytes - again.pendingBytes]).toEqual([64 + 2 * 776 + 72 + 64, 0]);
+  await again.close();
+});

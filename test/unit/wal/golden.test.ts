@@ -1,5 +1,5 @@
 /**
- * `test/golden/wal/v1.wal` was written by the first release of format version 1 and is never made again: every release that
+ * The files in `test/golden/wal` were written by releases of format version 1 and are never made again: every release that
  * claims to read version 1 must read it. Its entries are described below by their literal values.
  */
 import * as fs from 'node:fs';
@@ -7,13 +7,17 @@ import * as path from 'node:path';
 import { SimulatedDisk } from '../../support/simulated-disk';
 import { openWal, readAll } from '../../support/wal-fixtures';
 
-const GOLDEN = path.join(__dirname, '../../golden/wal/v1.wal');
+const GOLDEN = path.join(__dirname, '../../golden/wal');
 
-test('a segment of format version 1 reads as it did when it was written', async () => {
+/** `v1.wal` has a seal without a checksum, `v1-checksum.wal` one with it. */
+test.each([
+  ['v1.wal', '7f0732f867de3f346e4232b1b7081086'],
+  ['v1-checksum.wal', 'bc4207ee8b0b8e832c03ecc244dbd84d'],
+])('%s, a segment of format version 1, reads as it did when it was written', async (name, walId) => {
   const disk = new SimulatedDisk();
-  disk.poke('/wal/0000000000000001.wal', fs.readFileSync(GOLDEN));
+  disk.poke('/wal/0000000000000001.wal', fs.readFileSync(path.join(GOLDEN, name)));
   const wal = await openWal(disk.mount(), '/wal', { segmentBytes: 1024 });
-  expect(wal.walId).toBe('7f0732f867de3f346e4232b1b7081086');
+  expect(wal.walId).toBe(walId);
   const entries = (await readAll(wal)).map(({ lsn, appendedAtMs, sizeBytes, batches }) => ({
     lsn,
     appendedAtMs,
