@@ -37,6 +37,7 @@ import type { AcceptedRows } from './wal/accepted-rows';
 import { FileDeliveryStateStore } from './wal/delivery-state';
 import { FileStorage } from './wal/file-storage';
 import type { FileWal } from './wal/file-wal';
+import type { Storage } from './wal/storage';
 
 /** Where the server listens, as `host:port`. */
 export interface Addresses {
@@ -54,7 +55,6 @@ const LISTENERS_GRACE = 0.4;
 
 export class App {
   private readonly telemetry = new Telemetry();
-  private readonly storage = new FileStorage();
   private deliveries: Delivery[] = [];
   private keys: IdempotencyKeys | undefined;
   private deadLetters: DeadLetters | undefined;
@@ -71,11 +71,12 @@ export class App {
     this.fail = resolve;
   });
 
-  /** `progress` gets short texts for people while the server starts. */
+  /** `progress` gets short texts for people while the server starts. `storage` is where all logs and checkpoints are. */
   constructor(
     private readonly config: Config,
     private readonly logger: Logger,
     private readonly progress: (text: string) => void,
+    private readonly storage: Storage = new FileStorage(),
   ) {
     collectDefaultMetrics({ register: this.telemetry.registry });
   }

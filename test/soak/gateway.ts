@@ -1,5 +1,7 @@
 /** The built server, started again and again on the same directory; every warning and error that it logs is counted. */
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import type { Failpoint } from '../support/failpoints';
 import { TestServer } from '../support/server';
 import { Clients } from './tables';
 
@@ -7,15 +9,16 @@ import { Clients } from './tables';
 const STOP_MS_MAX = 30_000;
 
 export class Gateway {
-  /** Log lines that must not be: a part that did not stop, an invariant that is broken. */
+  /** What must not be: a part that did not stop, an invariant that is broken, an end without a reason. */
   readonly complaints: string[] = [];
-  /** Other warnings and errors, by their message. */
+  /** Warnings and errors in the log, by their message. */
   readonly logged = new Map<string, number>();
   slowestStartMs = 0;
   slowestStopMs = 0;
   private server: TestServer | undefined;
   private clients: Clients | undefined;
   private waiting: (() => void)[] = [];
+  private closed = false;
 
   constructor(
     private readonly dataDir: string,
@@ -23,17 +26,33 @@ export class Gateway {
   ) {}
 
   async start(): Promise<void> {
-    const server = await TestServer.start({ dataDir: this.dataDir, settings: { ...this.settings } });
-    for (const stream of [server.child.stdout, server.child.stderr]) {
-      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.note(line));
-    }
+    const server = await TestServer.start({ dataDir: this.dataDir, settings: this.settings });
+    this.slowestStartMs = Math.max(this.slowestStartMs, server.startMs);
     server.child.once('exit', (code, signal) => {
       if (this.server === server) this.complaints.push(`the server ended by itself with ${code ?? signal}`);
     });
-    this.slowestStartMs = Math.max(this.slowestStartMs, server.startMs);
-    this.server = server;
-    this.clients = new Clients(server);
-    for (const wake of this.waiting.splice(0)) wake();
+    this.adopt(server);
+  }
+
+  /**
+   * Starts a server that kills itself at a failpoint; resolves when it is dead. `whileUp` says how long it may live when it does
+   * not get there; then it is killed, and the answer is false.
+   */
+  async startDoomed(point: Failpoint, passes: number, whileUp: () => Promise<void>): Promise<boolean> {
+    const args = ['-r', require.resolve('../support/run-typescript.cjs'), require.resolve('../support/doomed-server.ts')];
+    let server: TestServer;
+    try {
+      server = await TestServer.start({ dataDir: this.dataDir, settings: this.settings, args: [...args, point, String(passes)] });
+    } catch (error) {
+      // It may die before it is ready, but it must not fail in another way.
+      if (/ended before it was ready:\s*$/.test((error as Error).message)) return true;
+      throw error;
+    }
+    const ended = this.exitOf(server);
+    this.adopt(server);
+    const hit = await Promise.race([ended.then(() => true), whileUp().then(() => false)]);
+    await this.stop('SIGKILL');
+    return hit;
   }
 
   get current(): TestServer {
@@ -41,14 +60,31 @@ export class Gateway {
     return this.server;
   }
 
-  get pid(): number | undefined {
-    return this.server?.child.pid;
+  /** Resolves when the running server has ended. */
+  async ended(): Promise<void> {
+    if (this.server !== undefined) await this.exitOf(this.server);
   }
 
-  /** Clients of the running server; waits for it. */
-  async reach(): Promise<Clients> {
-    while (this.clients === undefined) await new Promise<void>((resolve) => this.waiting.push(resolve));
+  /** kill -9 that nobody waits for. */
+  shoot(): void {
+    const { server } = this;
+    this.server = undefined;
+    this.clients?.close();
+    this.clients = undefined;
+    server?.child.kill('SIGKILL');
+  }
+
+  /** Clients of the running server; waits for it. Undefined when there will be none any more. */
+  async reach(): Promise<Clients | undefined> {
+    while (this.clients === undefined && !this.closed) await new Promise<void>((resolve) => this.waiting.push(resolve));
     return this.clients;
+  }
+
+  /** Kills what runs; nobody waits for a server any more. */
+  async close(): Promise<void> {
+    this.closed = true;
+    for (const wake of this.waiting.splice(0)) wake();
+    await this.stop('SIGKILL');
   }
 
   /** Ends the process; with SIGTERM it must end in order and in time. */
@@ -70,8 +106,21 @@ export class Gateway {
     if (outcome !== 0) this.complaints.push(`SIGTERM ended with ${outcome}`);
   }
 
+  private adopt(server: TestServer): void {
+    for (const stream of [server.child.stdout, server.child.stderr]) {
+      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.note(line));
+    }
+    this.server = server;
+    this.clients = new Clients(server);
+    for (const wake of this.waiting.splice(0)) wake();
+  }
+
+  private async exitOf({ child }: TestServer): Promise<void> {
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  }
+
   private note(line: string): void {
-    let entry: { level?: number; msg?: string; err?: { message?: string } };
+    let entry: { level?: number; msg?: string };
     try {
       entry = JSON.parse(line) as typeof entry;
     } catch {

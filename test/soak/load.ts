@@ -21,6 +21,8 @@ export interface LoadCounts {
 export class Load {
   readonly ids: ReadonlyMap<SoakTable, RowIds>;
   readonly counts: LoadCounts = { requests: 0, failures: new Map(), hints: 0 };
+  /** Called after each acknowledgement. */
+  onAck: () => void = () => undefined;
   private running = true;
   private readonly loops: Promise<void>[] = [];
 
@@ -53,7 +55,10 @@ export class Load {
       const rows = 1 + Math.floor(random() ** 3 * 400);
       const first = ids.take(rows);
       const all = Array.from({ length: rows }, (_, i) => first + i);
-      if (await this.deliver(table, ids, all)) ids.acknowledge(first, rows);
+      if (await this.deliver(table, ids, all)) {
+        ids.acknowledge(first, rows);
+        this.onAck();
+      }
       const pauseMs = (rows / (rowsPerSecond / clients)) * 1000 - (performance.now() - startedMs);
       if (pauseMs > 0) await pause(pauseMs);
     }
@@ -64,8 +69,10 @@ export class Load {
     this.counts.requests++;
     const key = `${table.table}-${rows[0]}`;
     for (;;) {
+      const clients = await this.gateway.reach();
+      if (clients === undefined) return false;
       try {
-        await table.send(await this.gateway.reach(), { rows, key, signal: this.patience() }, (id) => ids.isPoison(id));
+        await table.send(clients, { rows, key, signal: this.patience() }, (id) => ids.isPoison(id));
         return true;
       } catch (error) {
         const hinted = error instanceof NotAcknowledged && error.hinted;

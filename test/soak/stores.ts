@@ -29,6 +29,7 @@ const HTTP_FAULTS: readonly HttpFault[] = [
 const COMMIT = 'COMMIT\0';
 
 export class SoakStores {
+  private breaking: (() => HttpFault) | undefined;
   private down = { hot: false, cold: false };
   /** Part of the INSERTs into ClickHouse that meet a fault. */
   faultsOfInserts = 0;
@@ -54,6 +55,7 @@ export class SoakStores {
     toClickHouse.next = (url) => {
       if (stores.down.cold) return 'cut before';
       const isInsert = url.searchParams.has('insert_deduplication_token');
+      if (isInsert && stores.breaking !== undefined) return stores.breaking();
       if (!isInsert || random() >= stores.faultsOfInserts) return 'none';
       return HTTP_FAULTS[Math.floor(random() * HTTP_FAULTS.length)];
     };
@@ -85,6 +87,16 @@ export class SoakStores {
     this.toPostgres.arm({ kind: what, marker: COMMIT });
   }
 
+  /** The next INSERT into ClickHouse meets this fault; `then` is called when it does, after the effect of an INSERT that is let through. */
+  breakInsert(fault: 'cut before' | 'cut before answer', then: () => void): void {
+    this.breaking = () => {
+      this.breaking = undefined;
+      if (fault === 'cut before') then();
+      else this.toClickHouse.onAnswer = then;
+      return fault;
+    };
+  }
+
   setDown(tier: 'hot' | 'cold', down: boolean): void {
     this.down[tier] = down;
     if (tier === 'cold') return;
@@ -96,6 +108,8 @@ export class SoakStores {
   /** Everything works again and stays so. */
   heal(): void {
     this.faultsOfInserts = 0;
+    this.breaking = undefined;
+    this.toClickHouse.onAnswer = () => undefined;
     this.toPostgres.disarm();
     for (const tier of ['hot', 'cold'] as const) this.setDown(tier, false);
   }

@@ -41,6 +41,8 @@ interface Answer {
 export class HttpFaultProxy {
   /** Chooses what happens to a request; `url` has the query parameters. */
   next: (url: URL) => HttpFault = () => 'none';
+  /** Called when the store has answered a request whose connection breaks then. */
+  onAnswer: () => void = () => undefined;
   /** How often each fault has happened. */
   readonly seen = new Map<HttpFault, number>();
   private readonly server = http.createServer((request, response) => void this.handle(request, response));
@@ -95,7 +97,9 @@ export class HttpFaultProxy {
       await answer;
       return;
     }
-    respond(fault, response, await answer);
+    const answered = await answer;
+    if (fault === 'cut before answer') this.onAnswer();
+    respond(fault, response, answered);
   }
 
   private forward(request: http.IncomingMessage, body: Buffer): Promise<Answer> {

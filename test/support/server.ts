@@ -12,6 +12,8 @@ export interface ServerOptions {
   readonly dataDir: string;
   /** Further settings, by variable without prefix: `POSTGRES_URL`. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** Arguments of node in the place of the built command. */
+  readonly args?: readonly string[];
 }
 
 export interface SqlAnswer {
@@ -30,7 +32,7 @@ export class TestServer {
     readonly startMs: number,
   ) {}
 
-  static async start({ dataDir, settings = {} }: ServerOptions): Promise<TestServer> {
+  static async start({ dataDir, settings = {}, args = [MAIN, 'serve'] }: ServerOptions): Promise<TestServer> {
     if (!existsSync(MAIN)) throw new Error('dist/ is missing: run `make build` first (`make test` does)');
     const startedAt = performance.now();
     const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('THERMOCLINE_')));
@@ -44,7 +46,7 @@ export class TestServer {
       ...settings,
     };
     for (const [name, value] of Object.entries(own)) environment[`THERMOCLINE_${name}`] = value;
-    const child = spawn(process.execPath, [MAIN, 'serve'], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, args, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
     let log = '';
     child.stderr.on('data', (chunk: Buffer) => {
       log = (log + chunk.toString()).slice(-10_000);

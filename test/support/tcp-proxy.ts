@@ -18,6 +18,8 @@ export class TcpProxy {
   private readonly sockets = new Set<Socket>();
   /** Faults that took effect. */
   cuts = 0;
+  /** Called when one takes effect, before the connection breaks. */
+  onCut: () => void = () => undefined;
 
   private constructor(
     private readonly server: Server,
@@ -79,6 +81,7 @@ export class TcpProxy {
     const trip = (): void => {
       this.cuts++;
       this.fault = undefined;
+      this.onCut();
       cut();
     };
     for (const socket of [client, server]) {
