@@ -54,7 +54,7 @@ unit: node_modules/.ready $(NODE_READY) ## Run the unit tests only
 interop: dist/.built $(NODE_READY) ## Run the Go Collector, telemetrygen, the Python SDK, pyarrow and ADBC against the server (needs go, python3)
 	@$(JEST) --config jest.interop.config.js
 
-soak: dist/.built $(NODE_READY) ## Faults for MINUTES=10 under load, 100,000 schedules, power loss (SEED=n repeats, PARTS=kills,schedules,points,power)
+soak: dist/.built $(NODE_READY) ## Faults for MINUTES=10 under load, 100,000 schedules, power loss (SEED=n repeats, PARTS=kills,schedules,points,server-points,power)
 	@$(NODE_RUN) -r ./test/support/run-typescript.cjs test/soak/main.ts --minutes '$(MINUTES)' --seed '$(SEED)' --rate '$(RATE)' --parts '$(PARTS)'
 
 test-timescale: dist/.built ## Run the PostgreSQL suites against PostgreSQL 17 with TimescaleDB and pg_partman (needs root and Debian's mirror)

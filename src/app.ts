@@ -29,7 +29,7 @@ import type { TableSchema, Tier } from './core/table-schema';
 import { IdempotencyKeys } from './ingest/idempotency';
 import { WalIngest } from './ingest/ingest';
 import { FileRegistry } from './registry/registry';
-import { StopList } from './stop-list';
+import { cutWhenLate, StopList } from './stop-list';
 import { type Logger, Telemetry } from './telemetry';
 import { Delivery } from './tiering/delivery';
 import { Router } from './tiering/routing';
@@ -52,6 +52,9 @@ const STORES_WAIT_MS = 10_000;
 const KEY_SEGMENT_BYTES = 1024 * 1024;
 /** A batch must not wait for a client that closes slowly: listeners get this part of the grace period. */
 const LISTENERS_GRACE = 0.4;
+const DELIVERIES_GRACE = 0.4;
+/** What a write that is under way at the end of the grace period gets to end by itself. */
+const WRITE_END_MS = 500;
 
 export class App {
   private readonly telemetry = new Telemetry();
@@ -98,13 +101,10 @@ export class App {
     const onAdvance = (): void => this.release(wal);
     this.deliveries = stores.sinks.map((sink) => new Delivery({ ...common, wal, sink, states, onAdvance }));
     this.mayRelease = true;
-    for (const delivery of this.deliveries) {
-      await delivery.start();
-      this.stops.add(`delivery ${delivery.tier}`, () => delivery.stop(config.shutdown_grace_ms * (1 - LISTENERS_GRACE)));
-    }
+    this.stops.add('deliveries', () => this.stopDeliveries(deadLetters, stores.sinks));
+    for (const delivery of this.deliveries) await delivery.start();
     await deadLetters.startReplays(stores.sinks, common);
     if (stores.letters !== undefined) deadLetters.startCopy(stores.letters);
-    this.stops.add('replays', () => deadLetters.stop());
     const watched = await watchPressure({ ...this.logOptions, wal });
     this.watched = watched;
     this.stops.add('back-pressure', async () => watched.stop());
@@ -133,6 +133,13 @@ export class App {
     const { sql, erasers } = stores;
     const { grpc, http } = await this.listenIngest(ingest, { ingest, registry, wal, sql, erasers, schemas });
     return { grpc, http, admin };
+  }
+
+  /** A store that does not answer must not hold the process: what is under way there is cut, and repeated after the next start. */
+  private stopDeliveries(deadLetters: DeadLetters, sinks: readonly Sink[]): Promise<void> {
+    const graceMs = this.config.shutdown_grace_ms * DELIVERIES_GRACE;
+    const stopped = Promise.all([deadLetters.stop(), ...this.deliveries.map((delivery) => delivery.stop(graceMs))]);
+    return cutWhenLate(stopped, graceMs + WRITE_END_MS, () => Promise.all(sinks.map((sink) => sink.stop())));
   }
 
   private async openWal(name: string, segmentBytes: number): Promise<FileWal> {

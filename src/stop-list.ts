@@ -34,3 +34,13 @@ export class StopList {
     if (failure !== undefined) throw failure;
   }
 }
+
+/** Waits until something has stopped; after `graceMs` calls `cut`, which must make it stop. */
+export async function cutWhenLate(stopped: Promise<unknown>, graceMs: number, cut: () => Promise<unknown>): Promise<void> {
+  const timer = new AbortController();
+  const late = sleep(graceMs, true, { signal: timer.signal }).catch(() => false);
+  const isLate = await Promise.race([stopped.then(() => false), late]);
+  timer.abort();
+  if (isLate) await cut();
+  await stopped;
+}

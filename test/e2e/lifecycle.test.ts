@@ -5,6 +5,9 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { tableFromArrays, tableToIPC } from 'apache-arrow';
+import { startClickHouse } from '../support/clickhouse';
+import { HttpFaultProxy } from '../support/http-fault-proxy';
+import { startPostgres } from '../support/postgres';
 import { TestServer, temporaryDirectory } from '../support/server';
 
 const MAIN = join(__dirname, '..', '..', 'dist', 'main.js');
@@ -188,3 +191,35 @@ test('a signal to the whole process group, as a terminal sends it, still drains 
   expect((await ended)[0]).toBe(0);
   expect(output).not.toMatch(/ended by itself|starting it again/);
 }, 60_000);
+
+test('SIGTERM ends in time with 0 while a store takes requests and does not answer; the rows are delivered later, once', async () => {
+  const [postgres, clickhouse] = await Promise.all([startPostgres(), startClickHouse()]);
+  const toClickHouse = new HttpFaultProxy(clickhouse.url);
+  const url = await toClickHouse.start();
+  try {
+    const settings = { POSTGRES_URL: postgres.url, DELIVERY_INTERVAL_MS: '20', SHUTDOWN_GRACE_MS: '5000' };
+    const server = await TestServer.start({ dataDir: directory.path, settings: { ...settings, CLICKHOUSE_URL: url } });
+    let output = '';
+    server.child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    // The INSERT has its effect, and nobody hears of it.
+    const inserted = new Promise<void>((resolve) => {
+      toClickHouse.next = (request) => {
+        if (!request.searchParams.has('insert_deduplication_token')) return 'none';
+        resolve();
+        return 'swallow answer';
+      };
+    });
+    expect((await server.post('/write/logs', '{"message":"once","app":"silent"}')).status).toBe(200);
+    await inserted;
+    expect(await server.stop()).toBe(0);
+    expect(output).not.toMatch(/did not stop/);
+    toClickHouse.next = () => 'none';
+    const again = await TestServer.start({ dataDir: directory.path, settings: { ...settings, CLICKHOUSE_URL: url } });
+    await again.drained();
+    expect(await clickhouse.rows(`SELECT count() FROM logs_events WHERE app = 'silent'`)).toEqual([['1']]);
+    expect(await again.stop()).toBe(0);
+  } finally {
+    await toClickHouse.stop();
+    await Promise.all([postgres.stop(), clickhouse.stop()]);
+  }
+}, 120_000);

@@ -26,6 +26,8 @@ export const HTTP_FAULTS = [
   'false success',
   /** Nothing is forwarded and nothing is answered. */
   'silence',
+  /** The store has done the work and its answer is kept back. */
+  'swallow answer',
 ] as const;
 export type HttpFault = (typeof HTTP_FAULTS)[number];
 
@@ -121,6 +123,7 @@ export class HttpFaultProxy {
 
 function respond(fault: HttpFault, response: http.ServerResponse, answer: Answer): void {
   if (fault === 'cut before answer') return void response.destroy();
+  if (fault === 'swallow answer') return;
   if (fault === 'error after effect') return void response.writeHead(500).end('upstream failed');
   if (fault === 'exception in body') return void response.writeHead(200).end(EXCEPTION);
   if (fault === 'exception in header') {

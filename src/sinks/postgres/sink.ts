@@ -47,7 +47,7 @@ export interface PostgresSinkOptions extends Partial<StoreOptions> {
 const WRITES_MAX = 4;
 const STATEMENT_TIMEOUT_MS = 300_000;
 const CONTROL_CONNECTIONS_MAX = 2;
-const STOP_GRACE_MS = 10_000;
+const STOP_GRACE_MS = 300;
 const SERVER_VERSION_MIN = 150_000;
 /** Errors of making a partition after which the rows can go to the DEFAULT one: lock timeout, deadlock, cancelled. */
 const PARTITION_CAN_WAIT = new Set(['55P03', '40P01', '57014']);
