@@ -146,18 +146,19 @@ function decimalLoader(values: Data, { type }: ForeignField, value: WideInteger)
   if (type.kind === 'utf8') {
     const bytes = values.values as Uint8Array;
     const { valueOffsets } = values;
-    return (at) => parsed(bytes, valueOffsets[at], valueOffsets[at + 1], value);
+    return (at) => readDecimal(bytes, valueOffsets[at], valueOffsets[at + 1], value);
   }
   if (type.kind !== 'float') return undefined;
   const numbers = values.values as Float64Array;
   // The shortest digits that give the same double: what was written before it became one.
   return (at) => {
     const digits = Buffer.from(String(numbers[at]));
-    return parsed(digits, 0, digits.length, value);
+    return readDecimal(digits, 0, digits.length, value);
   };
 }
 
-function parsed(bytes: Uint8Array, start: number, end: number, value: WideInteger): CellProblem | undefined {
+/** `value` = a text that is a number, in the scale of a decimal column. */
+export function readDecimal(bytes: Uint8Array, start: number, end: number, value: WideInteger): CellProblem | undefined {
   if (!isNumberText(bytes, start, end)) return NO_DECIMAL;
   return parseDecimal(bytes, start, end, value) ? undefined : NOT_A_DECIMAL;
 }

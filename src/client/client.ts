@@ -14,7 +14,7 @@ import { ThermoclineError } from './errors';
 import { ACK_LEVELS, Transport } from './transport';
 
 export type { Row, WriteResult } from './batch';
-export { Json, type RowValue, Timestamp } from './encode-value';
+export { Decimal, Json, type RowValue, Timestamp } from './encode-value';
 export { type Rejection, type StatusName, ThermoclineError } from './errors';
 
 export interface ClientOptions {

@@ -12,6 +12,16 @@ export class Json {
   constructor(readonly text: string) {}
 }
 
+const DECIMAL = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+
+/** An exact number in decimal notation: `-12.50`, `1e-3`. */
+export class Decimal {
+  /** Throws RangeError for a text that is no number. */
+  constructor(readonly text: string) {
+    if (!DECIMAL.test(text)) throw new RangeError(`${text} is not a decimal number`);
+  }
+}
+
 /**
  * A value of a row. null and undefined are no value; a number is a double, a bigint an integer; a Date is a time; an array is a list;
  * any other object is a map: attributes or JSON, as the column asks.
@@ -27,6 +37,7 @@ export type RowValue =
   | Date
   | Timestamp
   | Json
+  | Decimal
   | readonly RowValue[]
   | { readonly [name: string]: RowValue };
 
@@ -41,6 +52,7 @@ const TAG = {
   json: 66,
   list: 74,
   map: 82,
+  decimal: 90,
 } as const;
 const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
@@ -52,7 +64,14 @@ const DEPTH_MAX = 100;
 export function checkValue(value: RowValue, depth = 0): void {
   if (typeof value === 'function' || typeof value === 'symbol') throw new TypeError(`a ${typeof value} cannot be stored`);
   if (typeof value === 'bigint' && (value < INT64_MIN || value > UINT64_MAX)) throw new RangeError('an integer must fit 64 bits');
-  if (typeof value !== 'object' || value === null || value instanceof Uint8Array || value instanceof Json) return;
+  if (
+    typeof value !== 'object' ||
+    value === null ||
+    value instanceof Uint8Array ||
+    value instanceof Json ||
+    value instanceof Decimal
+  )
+    return;
   if (depth > DEPTH_MAX) throw new RangeError(`values are nested deeper than ${DEPTH_MAX} levels`);
   if (value instanceof Date) {
     if (Number.isNaN(value.getTime())) throw new RangeError('a date is not valid');
@@ -99,6 +118,7 @@ function writeObject(value: object, out: Writer): void {
   else if (value instanceof Date) writeTime(BigInt(value.getTime()) * 1_000_000n, out);
   else if (value instanceof Timestamp) writeTime(value.unixNanos, out);
   else if (value instanceof Json) out.uint32(TAG.json).string(value.text);
+  else if (value instanceof Decimal) out.uint32(TAG.decimal).string(value.text);
   else if (Array.isArray(value)) {
     out.uint32(TAG.list).fork();
     for (const item of value as readonly RowValue[]) {

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { tableFromArrays, tableToIPC } from 'apache-arrow';
 import { IngestServiceAdapter } from '../../src/adapters/grpc/adapter';
 import { GrpcListener } from '../../src/adapters/grpc-listener';
-import { type ClientOptions, Json, type Row, ThermoclineClient, Timestamp } from '../../src/client/client';
+import { type ClientOptions, Decimal, Json, type Row, ThermoclineClient, Timestamp } from '../../src/client/client';
 import { IngestError } from '../../src/core/errors';
 import type { WriteReceipt, WriteRequest } from '../../src/core/ingest';
 import { silentLogger, Telemetry } from '../../src/telemetry';
@@ -88,6 +88,7 @@ describe('write', () => {
       date: new Date(-1),
       nanos: new Timestamp(1_700_000_000_123_456_789n),
       json: new Json('{"a":1.0}'),
+      price: new Decimal('12345678901234567890.10'),
       list: [1n, null, 'x', [true]],
       map: { a: 1, b: { c: null } },
       nothing: null,
@@ -106,6 +107,7 @@ describe('write', () => {
         date: -1_000_000n,
         nanos: 1_700_000_000_123_456_789n,
         json: '{"a":1.0}',
+        price: '12345678901234567890.1',
         list: '[1,null,"x",[true]]',
         map: '{"a":1.0,"b":{"c":null}}',
       },

@@ -52,10 +52,12 @@ export const ARRAYS: ReadonlyMap<number, Reader> = new Map<number, Reader>([
   [15, readStrings],
   [16, readMaps],
   [17, readLists],
+  [18, readStrings],
 ]);
 
-/** The field of `Column.values` that holds JSON documents. */
+/** The fields of `Column.values` whose texts are something else: JSON documents, decimal numbers. */
 export const JSONS_FIELD = 15;
+export const DECIMALS_FIELD = 18;
 
 type FixedArray = Int32Array | Uint32Array | BigInt64Array | BigUint64Array | Float32Array | Float64Array;
 

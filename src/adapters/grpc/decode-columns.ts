@@ -5,12 +5,14 @@ import { recordBatch } from '../../columnar/record-batch';
 import { IngestError } from '../../core/errors';
 import { LIMITS } from '../../core/limits';
 import type { ColumnType } from '../../core/table-schema';
+import { convertColumn } from '../arrow-convert';
 import { arrowRows } from '../arrow-named-rows';
 import { tooManyRows } from '../row-rejections';
 import type { NamedRows } from '../schema-on-write';
 import type { Wire } from '../wire';
-import { ARRAYS, type ColumnArray, JSONS_FIELD } from './column-arrays';
+import { ARRAYS, type ColumnArray, DECIMALS_FIELD, JSONS_FIELD } from './column-arrays';
 import { type Span, spansOf, textOf } from './fields';
+import { fieldOfType } from './foreign-fields';
 
 const COLUMN = { name: 1, validity: 2 } as const;
 
@@ -18,7 +20,7 @@ const COLUMN = { name: 1, validity: 2 } as const;
 export function readColumns(wire: Wire, spans: readonly Span[], context: { readonly arrivalNs: bigint }): NamedRows {
   const fields: ForeignField[] = [];
   const columns: { name: string; data: Data }[] = [];
-  /** Columns whose texts are documents. */
+  /** Columns whose texts are something else. */
   const types = new Map<string, ColumnType>();
   const names = new Set<string>();
   spansOf(wire, spans, (number, span) => {
@@ -32,7 +34,7 @@ export function readColumns(wire: Wire, spans: readonly Span[], context: { reado
     if (column.array === undefined) return;
     fields.push(column.array.field);
     columns.push({ name: column.name, data: column.array.data });
-    if (column.isJson) types.set(column.name, 'json');
+    if (column.type !== undefined) types.set(column.name, column.type);
   });
   checkLengths(columns);
   const batches: RecordBatch[] = columns.length === 0 ? [] : [recordBatch(columns)];
@@ -53,7 +55,8 @@ interface WireColumn {
   readonly name: string;
   /** Undefined for a column without values. */
   readonly array: ColumnArray | undefined;
-  readonly isJson: boolean;
+  /** What the texts of the array are, when that is not text. */
+  readonly type?: ColumnType;
 }
 
 function readColumn(wire: Wire, column: Span): WireColumn {
@@ -71,13 +74,24 @@ function readColumn(wire: Wire, column: Span): WireColumn {
     }
   });
   const array = ARRAYS.get(kind)?.(wire, name, found);
-  if (array === undefined) return { name, array, isJson: false };
+  if (array === undefined) return { name, array };
   const data = withValidity(
     array.data,
     validity === undefined ? undefined : wire.bytes.slice(validity.start, validity.stop),
     name,
   );
-  return { name, array: { field: array.field, data: checkIndexes(data, name) }, isJson: kind === JSONS_FIELD };
+  if (kind === DECIMALS_FIELD) return { name, array: decimals({ field: array.field, data }), type: 'decimal' };
+  const sound = { field: array.field, data: checkIndexes(data, name) };
+  return kind === JSONS_FIELD ? { name, array: sound, type: 'json' } : { name, array: sound };
+}
+
+/** Texts as decimals when all of them are; otherwise as they are, so that the rows which are wrong are refused with their text. */
+function decimals(texts: ColumnArray): ColumnArray {
+  let isSound = true;
+  const data = convertColumn(texts.data, texts.field, 'decimal', () => {
+    isSound = false;
+  });
+  return isSound ? { field: fieldOfType(texts.field.name, 'decimal'), data } : texts;
 }
 
 /** Arrow's bitmap, least significant bit first; what follows the last row is ignored. */

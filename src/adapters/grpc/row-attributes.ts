@@ -1,6 +1,7 @@
 /** The attributes column of a built-in table: what rows give it by its name, and every value that has no column. */
 import type { Data } from 'apache-arrow';
 import { AttributesBuilder } from '../../columnar/attributes';
+import { decimalTextAt } from '../../columnar/decimal';
 import { ATTRIBUTE_KIND } from '../../core/table-schema';
 import { jsonProblem } from '../arrow-values';
 import { type CellProblem, mismatch } from '../cell-problem';
@@ -121,6 +122,8 @@ function scalar({ kind }: ScalarLane, data: Data): ReadAttribute {
       return (at) => ({ kind: ATTRIBUTE_KIND.bytes, text: bytesAt(at).toString('base64') });
     case 'timestamp':
       return (at) => ({ kind: ATTRIBUTE_KIND.string, text: timeText(BigInt(numbers[at])) });
+    case 'decimal':
+      return (at) => ({ kind: ATTRIBUTE_KIND.string, text: decimalTextAt(data, at) });
     case 'json':
       return (at) => jsonProblem(bytesAt(at)) ?? jsonAttribute(bytesAt(at).toString().trim());
     case 'string':

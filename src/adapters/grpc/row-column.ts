@@ -9,8 +9,11 @@ import {
   uint64Builder,
 } from '../../columnar/builders';
 import { type BytesBuilder, binaryBuilder, utf8Builder } from '../../columnar/bytes-builder';
+import { DecimalBuilder, WideInteger } from '../../columnar/decimal';
 import type { ForeignField } from '../../columnar/foreign-schema';
 import type { ColumnType } from '../../core/table-schema';
+import { readDecimal } from '../arrow-values';
+import { type CellProblem, timeProblem } from '../cell-problem';
 import { isTimeName } from '../friendly-names';
 import { parseTimeText } from '../row-time';
 import { malformed, type Wire } from '../wire';
@@ -18,7 +21,7 @@ import * as fields from './foreign-fields';
 import { emptyValue, type ReadValue, type ValueKind } from './value';
 
 /** Kinds that have a plain form in Arrow, whatever the column. */
-export type ScalarKind = 'bool' | 'int' | 'uint' | 'double' | 'string' | 'bytes' | 'timestamp' | 'json';
+export type ScalarKind = 'bool' | 'int' | 'uint' | 'double' | 'string' | 'bytes' | 'timestamp' | 'json' | 'decimal';
 
 /** Values of one kind, none of them null. */
 export interface Lane {
@@ -48,6 +51,7 @@ const BUILDERS: Readonly<Record<ScalarKind, () => ColumnBuilder>> = {
   bytes: binaryBuilder,
   timestamp: timestampBuilder,
   json: utf8Builder,
+  decimal: () => new DecimalBuilder(),
 };
 
 const TYPES: Readonly<Record<ScalarKind, ForeignField['type']>> = {
@@ -59,6 +63,7 @@ const TYPES: Readonly<Record<ScalarKind, ForeignField['type']>> = {
   bytes: fields.BINARY,
   timestamp: fields.TIMESTAMP,
   json: fields.UTF8,
+  decimal: fields.DECIMAL,
 };
 
 export class RowColumn {
@@ -69,20 +74,25 @@ export class RowColumn {
   cellRow = -1;
   /** Is the cell given by name. */
   named = false;
+  private readonly decimal = new WideInteger();
   private negative = false;
   private large = false;
 
   constructor(readonly name: string) {}
 
-  /** Appends the cell. */
-  commit(wire: Wire): void {
+  /** Appends the cell; gives the problem of one that is not what it says, which is not appended. */
+  commit(wire: Wire): CellProblem | undefined {
     const { cell } = this;
-    const { kind } = cell;
-    if (kind === 'null') return;
+    const { kind, start, stop } = cell;
+    if (kind === 'null') return undefined;
+    if (kind === 'timestamp' && cell.badTime) return timeProblem('out_of_range');
+    const problem = kind === 'decimal' ? readDecimal(wire.bytes, start, stop, this.decimal) : undefined;
+    if (problem !== undefined) return problem;
     const lane = this.lanes.find((other) => other.kind === kind) ?? this.addLane(kind);
     lane.rows.push(this.cellRow);
     if ('spans' in lane) lane.spans.push(cell.start, cell.stop);
     else this.append(wire, lane.builder);
+    return undefined;
   }
 
   private addLane(kind: Exclude<ValueKind, 'null'>): ScalarLane | NestedLane {
@@ -105,6 +115,9 @@ export class RowColumn {
       case 'bytes':
       case 'json':
         (builder as BytesBuilder).append(wire.bytes, start, stop);
+        break;
+      case 'decimal':
+        (builder as DecimalBuilder).append(this.decimal);
         break;
       default:
         if (kind === 'int' && high < 0) this.negative = true;
@@ -133,6 +146,8 @@ export class RowColumn {
     if (isTimeName(this.name) && this.looksLikeTime(kinds)) return 'timestamp';
     if (kinds.has('list') || kinds.has('map') || kinds.has('json')) return 'json';
     if (kinds.size === 1) return this.typeOf(first);
+    // A double has the digits it was written with.
+    if (kinds.has('decimal') && isWithin(kinds, DECIMALS)) return 'decimal';
     if (isWithin(kinds, NUMBERS))
       return kinds.has('double') ? 'float64' : this.large ? (this.negative ? 'decimal' : 'uint64') : 'int64';
     return isWithin(kinds, TEXTS) ? 'string' : this.typeOf(first);
@@ -155,6 +170,7 @@ export class RowColumn {
       case 'string':
       case 'timestamp':
       case 'json':
+      case 'decimal':
       default:
         return kind;
     }
@@ -170,7 +186,8 @@ export class RowColumn {
 }
 
 const NUMBERS = new Set<Lane['kind']>(['int', 'uint', 'double']);
-const TEXTS = new Set<Lane['kind']>(['int', 'uint', 'double', 'bool', 'string']);
+const DECIMALS = new Set<Lane['kind']>([...NUMBERS, 'decimal']);
+const TEXTS = new Set<Lane['kind']>([...DECIMALS, 'bool', 'string']);
 const TIMES = new Set<Lane['kind']>(['int', 'uint', 'double', 'string', 'timestamp']);
 
 const isWithin = (kinds: ReadonlySet<Lane['kind']>, all: ReadonlySet<Lane['kind']>): boolean =>

@@ -2,7 +2,6 @@
 import { IngestError } from '../../core/errors';
 import { LIMITS } from '../../core/limits';
 import type { Refusal } from '../arrow-rows';
-import { timeProblem } from '../cell-problem';
 import { tooManyRows } from '../row-rejections';
 import type { Wire } from '../wire';
 import { type Span, spansOf, tagOf, textOf, WIRE } from './fields';
@@ -131,11 +130,8 @@ class RowParser {
 
   private commit(): void {
     for (const column of this.touched) {
-      const { kind, badTime } = column.cell;
-      if (kind === 'timestamp' && badTime) {
-        if (!this.refused.has(this.rows))
-          this.refused.set(this.rows, { problem: timeProblem('out_of_range'), column: column.name });
-      } else column.commit(this.wire);
+      const problem = column.commit(this.wire);
+      if (problem !== undefined && !this.refused.has(this.rows)) this.refused.set(this.rows, { problem, column: column.name });
     }
     this.touched.length = 0;
     this.rows++;

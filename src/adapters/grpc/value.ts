@@ -8,10 +8,23 @@ import { LIMITS } from '../../core/limits';
 import { ATTRIBUTE_KIND } from '../../core/table-schema';
 import { jsonProblem } from '../arrow-values';
 import { doubleText } from '../cell-text';
+import { asciiText, isNumberText } from '../json-number';
 import { malformed, tooDeep, type Wire } from '../wire';
 import { type Span, spansOf, tagOf, textOf, WIRE } from './fields';
 
-export type ValueKind = 'null' | 'bool' | 'int' | 'uint' | 'double' | 'string' | 'bytes' | 'timestamp' | 'json' | 'list' | 'map';
+export type ValueKind =
+  | 'null'
+  | 'bool'
+  | 'int'
+  | 'uint'
+  | 'double'
+  | 'string'
+  | 'bytes'
+  | 'timestamp'
+  | 'json'
+  | 'list'
+  | 'map'
+  | 'decimal';
 
 const TAGS: ReadonlyMap<number, ValueKind> = new Map([
   [tagOf(1, WIRE.varint), 'bool'],
@@ -24,6 +37,7 @@ const TAGS: ReadonlyMap<number, ValueKind> = new Map([
   [tagOf(8, WIRE.delimited), 'json'],
   [tagOf(9, WIRE.delimited), 'list'],
   [tagOf(10, WIRE.delimited), 'map'],
+  [tagOf(11, WIRE.delimited), 'decimal'],
 ]);
 
 /** The value read last: where it is, or what it is. */
@@ -164,6 +178,8 @@ export function jsonOf(wire: Wire, span: Span, depth = 0): string {
       return Number.isFinite(value.double) ? doubleText(value.double) : JSON.stringify(String(value.double));
     case 'json':
       return checkedJson(wire, value);
+    case 'decimal':
+      return checkedNumber(wire, value);
     case 'list':
     case 'map':
       return nestedJson(wire, value.kind, value, depth + 1);
@@ -191,6 +207,12 @@ function checkedJson(wire: Wire, span: Span): string {
   const problem = jsonProblem(wire.bytes.subarray(span.start, span.stop));
   if (problem !== undefined) throw new IngestError('invalid_argument', problem.message);
   return text;
+}
+
+/** The digits of a decimal number from the request. Throws IngestError `invalid_argument` when it is none. */
+function checkedNumber(wire: Wire, { start, stop }: Span): string {
+  if (!isNumberText(wire.bytes, start, stop)) throw new IngestError('invalid_argument', 'expected a decimal number');
+  return asciiText(wire.bytes, start, stop);
 }
 
 function plainText(wire: Wire, value: ReadValue): string {
@@ -243,6 +265,8 @@ function attributeOf(wire: Wire, span: Span): Attribute {
       return { kind: ATTRIBUTE_KIND.bytes, text: plainText(wire, value) };
     case 'json':
       return jsonAttribute(checkedJson(wire, value).trim());
+    case 'decimal':
+      return { kind: ATTRIBUTE_KIND.string, text: checkedNumber(wire, value) };
     case 'list':
       return { kind: ATTRIBUTE_KIND.array, text: jsonOf(wire, span) };
     case 'map':

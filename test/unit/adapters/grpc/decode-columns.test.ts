@@ -45,6 +45,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   timestamps: { values: COLUMN_VALUES.timestamp, message: (values) => ({ timestamps: { unixNanos: digits(values) } }) },
   dates: { values: COLUMN_VALUES.date, message: (values) => ({ dates: { days: or(values, 1) } }) },
   jsons: { values: COLUMN_VALUES.json, message: (values) => ({ jsons: { values: or(values, 'no json') } }) },
+  decimals: { values: COLUMN_VALUES.decimal, message: (values) => ({ decimals: { values: or(values, 'no number') } }) },
   lists: {
     values: COLUMN_VALUES['list<int64>'],
     message: (values) => {
@@ -60,6 +61,19 @@ const KINDS: Readonly<Record<string, Kind>> = {
     },
   },
 };
+
+test('a decimal that is none costs its row only', async () => {
+  const values = ['1.50', '1,5', '1e99', '-0'];
+  const { batches, rejections } = await decodeWrite({
+    table: 'cars',
+    columns: { columns: [{ name: 'd', decimals: { values } }] },
+  });
+  expect(plainRows(batches[0]?.batch).map(({ d }) => d)).toEqual(['1.5', '0']);
+  expect(rejections.map(({ row, column: name, code }) => [row, name, code])).toEqual([
+    [1, 'd', 'type_mismatch'],
+    [2, 'd', 'out_of_range'],
+  ]);
+});
 
 /** Least significant bit first. */
 function bitmap(values: readonly unknown[]): Buffer {

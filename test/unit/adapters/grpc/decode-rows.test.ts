@@ -49,6 +49,7 @@ describe('rows', () => {
     uint: { values: fc.bigInt({ min: 2n ** 63n, max: 2n ** 64n - 1n }), message: (value) => ({ uintValue: String(value) }) },
     double: { values: COLUMN_VALUES.float64, message: (doubleValue) => ({ doubleValue }) },
     string: { values: COLUMN_VALUES.string, message: (stringValue) => ({ stringValue }) },
+    decimal: { values: COLUMN_VALUES.decimal, message: (decimalValue) => ({ decimalValue }) },
     json: { values: COLUMN_VALUES.json, message: (jsonValue) => ({ jsonValue }) },
     bytes: {
       values: COLUMN_VALUES.binary,
@@ -91,6 +92,25 @@ describe('rows', () => {
       }),
       { numRuns: 80 },
     );
+  });
+
+  it('have decimals digit by digit wherever the column takes them, and a text that is no number costs its row', async () => {
+    const given = ['-12.50', '7', '1e38', 'x', '1e-38'].map((decimalValue) => ({ decimalValue }));
+    expect(await decodeA('decimal', given)).toEqual({
+      values: ['-12.5', '7', `0.${'0'.repeat(37)}1`],
+      refused: [
+        [2, 'out_of_range'],
+        [3, 'type_mismatch'],
+      ],
+    });
+    const numbers = given.slice(0, 2);
+    expect(await decodeA('float64', numbers)).toEqual({ values: [-12.5, 7], refused: [] });
+    expect(await decodeA('string', numbers)).toEqual({ values: ['-12.5', '7'], refused: [] });
+    expect((await decodeA('json', [{ listValue: { values: given.slice(0, 3) } }])).values).toEqual(['[-12.50,7,1e38]']);
+    const mixed = [{ decimalValue: '0.1' }, { doubleValue: 0.25 }, { intValue: -3 }, { uintValue: '18446744073709551615' }];
+    expect(await inferred(...mixed.map((a) => ({ a })))).toMatchObject({ a: 'decimal' });
+    expect((await decodeA('decimal', mixed)).values).toEqual(['0.1', '0.25', '-3', '18446744073709551615']);
+    expect((await decodeA('attributes', [{ mapValue: { entries: { d: given[0] } } }])).values).toEqual([[['d', 1, '-12.50']]]);
   });
 
   it('make columns of what their values are', async () => {
