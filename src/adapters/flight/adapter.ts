@@ -14,7 +14,7 @@ import type { BatchStatus, Ingest } from '../../core/ingest';
 import type { ArrowSql } from '../../core/query';
 import type { RowEraser } from '../../core/row-eraser';
 import type { SchemaRegistry } from '../../core/schema-registry';
-import type { Tier } from '../../core/table-schema';
+import type { TableSchema, Tier } from '../../core/table-schema';
 import type { Telemetry } from '../../telemetry';
 import { parseAck } from '../ack';
 import { DRY_RUN_HEADER, type DryRunStores, NO_STORES } from '../dry-run';
@@ -28,7 +28,7 @@ import { isSet } from '../switch';
 import { type FlightProgress, listActions, runAction } from './actions';
 import { StreamDryRun } from './dry-run';
 import { handshake, type Login, openLogin } from './handshake';
-import { flightMessages } from './ipc-parts';
+import { firstSchema, flightMessages } from './ipc-parts';
 import {
   pathElement,
   readAction,
@@ -71,6 +71,8 @@ export interface FlightAdapterOptions {
 
 const WINDOW_BYTES = 16 * 1024 * 1024;
 const ADMISSION_WAIT_MS = 30_000;
+/** PostgreSQL cuts longer names. */
+const POSTGRES_NAME_BYTES_MAX = 63;
 const NAME = 'arrow.flight.protocol.FlightService';
 
 type DuplexCall = ServerDuplexStream<Buffer, Buffer>;
@@ -161,14 +163,14 @@ export class FlightAdapter {
     void stream.run().finally(() => this.streams.delete(stream));
   }
 
-  private *listFlights(call: WritableCall): Generator<Buffer> {
+  private async *listFlights(call: WritableCall): AsyncGenerator<Buffer> {
     const prefix = readBytes(call.request, 'Criteria').toString();
     for (const { table } of this.options.registry.list()) {
-      if (table.startsWith(prefix)) yield this.tableInfo(table, writePathDescriptor(table));
+      if (table.startsWith(prefix)) yield await this.tableInfo(table, writePathDescriptor(table));
     }
   }
 
-  private flightInfo(call: ServerUnaryCall<Buffer, Buffer>): Buffer {
+  private async flightInfo(call: ServerUnaryCall<Buffer, Buffer>): Promise<Buffer> {
     const descriptor = readDescriptor(call.request);
     if (descriptor.type === 'path') return this.tableInfo(checkTableName(pathElement(descriptor)), descriptor.bytes);
     if (descriptor.type !== 'cmd') throw malformed('the descriptor must be a path or a command');
@@ -182,19 +184,22 @@ export class FlightAdapter {
     return writeFlightInfo({ schema: firstMessage(rows), descriptor: descriptor.bytes, ticket: descriptor.cmd });
   }
 
-  private tableInfo(table: TableName, descriptor: Buffer): Buffer {
-    return writeFlightInfo({ schema: this.tableSchema(table), descriptor, ticket: tableTicket(table) });
+  private async tableInfo(table: TableName, descriptor: Buffer): Promise<Buffer> {
+    return writeFlightInfo({ schema: await this.tableSchema(table), descriptor, ticket: tableTicket(table) });
   }
 
-  private tableSchema(table: TableName): Uint8Array {
+  /** The schema that DoGet gives, as the store says it; while it has no such table, or does not answer, that of accepted rows. */
+  private async tableSchema(table: TableName): Promise<Uint8Array> {
     const schema = this.options.registry.get(table);
     if (schema === undefined) throw new IngestError('not_found', `there is no table ${table}`);
-    return tableSchemaMessage(schema);
+    const store = this.options.sql[schema.tier];
+    if (store === undefined) return tableSchemaMessage(schema);
+    return firstSchema(store.stream(`${selectAll(schema)} LIMIT 0`)).catch(() => tableSchemaMessage(schema));
   }
 
-  private schemaOf(call: ServerUnaryCall<Buffer, Buffer>): Buffer {
+  private async schemaOf(call: ServerUnaryCall<Buffer, Buffer>): Promise<Buffer> {
     const descriptor = readDescriptor(call.request);
-    if (descriptor.type === 'path') return writeBytes(this.tableSchema(checkTableName(pathElement(descriptor))));
+    if (descriptor.type === 'path') return writeBytes(await this.tableSchema(checkTableName(pathElement(descriptor))));
     const command = descriptor.type === 'cmd' ? readSqlCommand(descriptor.cmd) : undefined;
     if (command === undefined) throw malformed('the descriptor must be a path or a Flight SQL command');
     const rows = sqlMetadata(command, this.options.registry.list());
@@ -212,9 +217,7 @@ export class FlightAdapter {
     }
     const schema = this.options.registry.get(wanted.table);
     if (schema === undefined) throw new IngestError('not_found', `there is no table ${wanted.table}`);
-    // Our own columns in the store stay out; a table name holds nothing that would have to be quoted twice.
-    const columns = schema.columns.map(({ name }) => quoted(name, schema.tier)).join(', ');
-    return flightMessages(this.store(schema.tier).stream(`SELECT ${columns} FROM ${quoted(schema.table, schema.tier)}`));
+    return flightMessages(this.store(schema.tier).stream(selectAll(schema)));
   }
 
   private store(tier: Tier): ArrowSql {
@@ -255,6 +258,16 @@ function firstMessage(stream: Uint8Array): Uint8Array {
   return stream.subarray(0, 8 + Buffer.from(stream.buffer, stream.byteOffset, stream.length).readUInt32LE(4));
 }
 
+/** All rows of a table, under its own column names as far as the store takes them; our own columns stay out. */
+function selectAll({ table, tier, columns }: TableSchema): string {
+  const items = columns.map(({ name, storeName }) => {
+    if (storeName === undefined) return quoted(name, tier);
+    const fits = tier === 'cold' || Buffer.byteLength(name) <= POSTGRES_NAME_BYTES_MAX;
+    return fits ? `${quoted(storeName, tier)} AS ${quoted(name, tier)}` : quoted(storeName, tier);
+  });
+  return `SELECT ${items.join(', ')} FROM ${quoted(table, tier)}`;
+}
+
 /** An identifier in the SQL of the store. */
 function quoted(name: string, tier: Tier): string {
   return tier === 'hot' ? `"${name.replaceAll('"', '""')}"` : `\`${name.replaceAll(/[\\`]/g, '\\$&')}\``;
@@ -270,13 +283,13 @@ const isDryRun = (metadata: Metadata): boolean => isSet(headerOf(metadata, DRY_R
 /** Which store a call means, by the header `x-tier`. */
 const tierOf = (metadata: Metadata): Tier | undefined => checkedTier(headerOf(metadata, 'x-tier'), 'x-tier');
 
-function unary(answer: (call: ServerUnaryCall<Buffer, Buffer>) => Buffer): handleUnaryCall<Buffer, Buffer> {
+function unary(answer: (call: ServerUnaryCall<Buffer, Buffer>) => Buffer | Promise<Buffer>): handleUnaryCall<Buffer, Buffer> {
   return (call: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>) => {
-    try {
-      callback(null, answer(call));
-    } catch (error) {
-      callback(grpcServiceError(IngestError.from(error)));
-    }
+    const answered = async (): Promise<Buffer> => answer(call);
+    answered().then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(grpcServiceError(IngestError.from(error))),
+    );
   };
 }
 

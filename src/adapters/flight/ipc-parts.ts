@@ -40,6 +40,12 @@ export async function* flightMessages(pieces: AsyncIterable<Uint8Array> | Iterab
   }
 }
 
+/** The schema of the pieces, encapsulated; the rest is left. Throws what `pieces` throws, and IngestError `internal`. */
+export async function firstSchema(pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  for await (const { kind, header } of ipcMessages(pieces)) if (kind === SCHEMA) return prefixed(header);
+  throw broken('the answer of the store has no columns');
+}
+
 const broken = (what: string): IngestError => new IngestError('internal', what);
 
 async function* ipcMessages(pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<IpcMessage> {
