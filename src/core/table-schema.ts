@@ -69,7 +69,7 @@ export type TablePolicy = (typeof TABLE_POLICIES)[number];
  *   its row
  * - `coerce`: as `widen`, and where no number will do the column becomes text (JSON for arrays and objects)
  * - `side_column`: the value goes to CONFLICTS_COLUMN under the column's name, the column itself is null
- * - `dead_letter`: the row is refused
+ * - `dead_letter`: the row becomes a dead letter
  */
 export const CONFLICT_POLICIES = ['widen', 'coerce', 'side_column', 'dead_letter'] as const;
 export type ConflictPolicy = (typeof CONFLICT_POLICIES)[number];
