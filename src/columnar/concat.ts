@@ -130,21 +130,22 @@ function joinDictionaries(pieces: readonly Piece[]): { values: Data; maps: (Inde
   const dictionaries = pieces.map((piece) => (piece.data === undefined ? undefined : dictionaryValues(piece.data)));
   const present = dictionaries.filter((values) => values !== undefined);
   const indexType = (pieces.find((piece) => piece.data !== undefined)!.data!.type as Dictionary).indices as never;
+  const distinct = new Set(present);
+  // Batches of one stream often share a dictionary.
+  const maps = new Map<Data, IndexMap>();
+  const mapsOfPieces = (): (IndexMap | undefined)[] => dictionaries.map((values) => values && maps.get(values));
   if (present.every((values) => DataType.isUtf8(values.type) && values.nullCount === 0)) {
     const interner = new Interner(Number.MAX_SAFE_INTEGER);
-    const maps = dictionaries.map((values) =>
-      values === undefined ? undefined : { remap: internAll(interner, values), shift: 0 },
-    );
-    return { values: interner.values.finish(), maps, indexType };
+    for (const values of distinct) maps.set(values, { remap: internAll(interner, values), shift: 0 });
+    return { values: interner.values.finish(), maps: mapsOfPieces(), indexType };
   }
   let shift = 0;
-  const maps = dictionaries.map((values) => {
-    const map = { remap: undefined, shift };
-    shift += values?.length ?? 0;
-    return values === undefined ? undefined : map;
-  });
-  const values = concatData(present.map((data) => ({ data, runs: Int32Array.of(0, data.length), rows: data.length })));
-  return { values, maps, indexType };
+  for (const values of distinct) {
+    maps.set(values, { remap: undefined, shift });
+    shift += values.length;
+  }
+  const values = concatData([...distinct].map((data) => ({ data, runs: Int32Array.of(0, data.length), rows: data.length })));
+  return { values, maps: mapsOfPieces(), indexType };
 }
 
 /** The number in `interner` of each value of Utf8 data without nulls. */

@@ -98,13 +98,17 @@ export class BatchReader {
     const values = this.dictionaryOf(dictionary.id, field);
     // Indexes that are right as they are stay where they are; beneath a null there may be anything.
     const indexes = raw instanceof Int32Array && node.nullCount === 0 ? raw : new Int32Array(node.length);
+    const offsets = values.valueOffsets as Int32Array | undefined;
+    let expandedBytes = 0;
     for (let row = 0; row < node.length; row++) {
       if (!isValid(node, row)) continue;
       const index = Number(raw[row]);
       if (!(index >= 0 && index < values.length))
         throw corrupt(`column ${path} has the index ${index} into ${values.length} values`);
       indexes[row] = index;
+      if (offsets !== undefined) expandedBytes += offsets[index + 1] - offsets[index];
     }
+    this.cursor.takeExpanded(expandedBytes);
     return dictionaryData(makeData({ type: new Int32(), length: node.length, data: indexes, ...validity(node) }), values);
   }
 

@@ -132,6 +132,11 @@ export class BatchCursor {
     this.budget.takeBytes(count);
   }
 
+  /** See RequestBudget. */
+  takeExpanded(count: number): void {
+    this.budget.takeExpanded(count);
+  }
+
   nextBuffer(path: string, bytesMin: number): Uint8Array {
     if (this.source === EMPTY_SOURCE) return EMPTY_SOURCE.body;
     const { body, buffers } = this.source;

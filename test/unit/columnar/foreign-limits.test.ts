@@ -16,6 +16,8 @@ import {
   Utf8View,
   vectorFromArray,
 } from 'apache-arrow';
+import { concatRows, wholeBatch } from '../../../src/columnar/concat';
+import { dictionaryValues } from '../../../src/columnar/read';
 import { ForeignStream, readForeignStream } from '../../../src/columnar/validate';
 import { IngestError } from '../../../src/core/errors';
 import { LIMITS } from '../../../src/core/limits';
@@ -23,6 +25,7 @@ import { regionsOf } from '../../support/arrow-regions';
 import { zstdStream } from '../../support/compressed-arrow';
 import { ipcParts } from '../../support/flight-client';
 import { goldenStream, goldenValues, readValues } from '../../support/golden-arrow';
+import { plainRows } from '../../support/plain-rows';
 
 const problem = (bytes: Uint8Array): string => {
   try {
@@ -214,6 +217,36 @@ describe('dictionaries', () => {
     expect(() => stream.message(parts[first].dataHeader, parts[first].dataBody)).toThrow('into 0 values');
     for (const { dataHeader, dataBody } of parts.slice(1, first)) stream.message(dataHeader, dataBody);
     expect(stream.message(parts[first].dataHeader, parts[first].dataBody)?.numRows).toBe(9);
+  });
+
+  test('IP5: a long value under many indexes is many long values', () => {
+    const type = new Dictionary(new Utf8(), new Int32(), 5);
+    const dictionary = vectorFromArray(['x'.repeat(1_000_000), 'short'], new Utf8());
+    const tags = (rows: number): Buffer => {
+      const data = makeData({ type, length: rows, data: new Int32Array(rows), dictionary });
+      return streamOf([new Field('tag', type, true)], [data], rows);
+    };
+    expect(problem(tags(500))).toBe('read');
+    expect(problem(tags(600))).toBe(
+      `payload_too_large: arrow: the rows take more than ${LIMITS.walFrameBytesMax} bytes without dictionaries`,
+    );
+  });
+
+  test('batches that share a dictionary are joined with one copy of it', () => {
+    const types = { text: new Dictionary(new Utf8(), new Int32(), 1), number: new Dictionary(new Int64(), new Int32(), 2) };
+    const values = { text: vectorFromArray(['a', 'b'], new Utf8()), number: vectorFromArray([5n, 7n], new Int64()) };
+    const batch = (): RecordBatch => {
+      const columns = (['text', 'number'] as const).map((name) =>
+        makeData({ type: types[name] as never, length: 2, data: Int32Array.of(1, 0), dictionary: values[name] as never }),
+      );
+      const fields = (['text', 'number'] as const).map((name) => new Field(name, types[name], true));
+      return new RecordBatch(new Schema(fields), makeData({ type: new Struct(fields), length: 2, children: columns as never }));
+    };
+    const joined = concatRows([batch(), batch(), batch()].map(wholeBatch));
+    expect(joined.data.children.map((data) => dictionaryValues(data).length)).toEqual([2, 2]);
+    expect(plainRows(joined)).toEqual(
+      Array.from({ length: 6 }, (_, i) => (i % 2 ? { text: 'a', number: 5n } : { text: 'b', number: 7n })),
+    );
   });
 
   test('IP1: a dictionary with indexes of one byte may have more values than they reach', () => {
