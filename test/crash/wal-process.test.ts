@@ -2,13 +2,13 @@
  * The file WAL on the real file system: a process that is killed with SIGKILL while it appends, a second process on the same
  * directory, a device that is really full.
  */
-import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { lsn } from '../../src/core/ids';
 import { WalLockedError } from '../../src/wal/errors';
 import { FileStorage } from '../../src/wal/file-storage';
+import { mountTmpfs, unmount } from '../support/tmpfs';
 import { fingerprint, openWal, readAll, walBatch } from '../support/wal-fixtures';
 import { AckedEntries, openShared, problemsOf, WalProcess } from '../support/wal-process';
 
@@ -64,19 +64,9 @@ test('files are readable by their owner only, and a symbolic link in their place
   await expect(openWal(new FileStorage(), target)).rejects.toMatchObject({ code: 'ELOOP' });
 });
 
-const run = (command: string, args: readonly string[]) => spawnSync(command, args, { encoding: 'utf8' });
-
-/** A file system of 1 MiB, or the reason why there is none. */
-function mountSmall(target: string): string | undefined {
-  if (process.getuid?.() !== 0) return 'only root may mount a tmpfs';
-  const result = run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', target]);
-  return result.status === 0 ? undefined : `mount: ${result.error?.message ?? result.stderr.trim()}`;
-}
-
 test('a device that is really full refuses appends, keeps what it acknowledged, and goes on after space is back', async () => {
   const mounted = path.join(directory, 'small');
-  await fs.mkdir(mounted);
-  const reason = mountSmall(mounted);
+  const reason = await mountTmpfs(mounted, '1m');
   if (reason !== undefined) {
     console.warn(`skipped: ${reason}`);
     return;
@@ -103,6 +93,6 @@ test('a device that is really full refuses appends, keeps what it acknowledged, 
     expect((await readAll(wal, undefined, 1 << 20)).at(-1)?.lsn).toBe(kept.length + 1);
     await wal.close();
   } finally {
-    expect(run('umount', [mounted]).status).toBe(0);
+    unmount(mounted);
   }
 });

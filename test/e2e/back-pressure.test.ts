@@ -1,12 +1,18 @@
 /** Full logs, full disks and flooding clients, with the built command. */
-import { spawnSync } from 'node:child_process';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { startClickHouse } from '../support/clickhouse';
+import { frame, RawGrpcClient } from '../support/grpc-raw';
+import { encodeRequest } from '../support/otlp-requests';
 import { startPostgres } from '../support/postgres';
+import { decodeRpcStatus } from '../support/rpc-status';
 import { TestServer, temporaryDirectory } from '../support/server';
 import { TcpProxy } from '../support/tcp-proxy';
+import { mountTmpfs, unmount } from '../support/tmpfs';
+
+const LOGS = '/opentelemetry.proto.collector.logs.v1.LogsService/Export';
+const ONE_LOG = encodeRequest('logs', { resourceLogs: [{ scopeLogs: [{ logRecords: [{ body: { stringValue: 'x' } }] }] }] });
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
 beforeEach(async () => {
@@ -70,6 +76,13 @@ test('a full log slows and then refuses clients with a hint; when the store is b
   const hint = Number(refused.headers.get('retry-after'));
   expect(hint).toBeGreaterThanOrEqual(1);
   expect(hint).toBeLessThanOrEqual(60);
+  const client = await RawGrpcClient.open(server.grpc);
+  const { trailers } = await client.unary(LOGS, frame(ONE_LOG));
+  client.close();
+  expect(trailers['grpc-status']).toBe('14');
+  const { retryAfterMs } = decodeRpcStatus(Buffer.from(String(trailers['grpc-status-details-bin']), 'base64'));
+  expect(retryAfterMs).toBeGreaterThanOrEqual(1_000);
+  expect(retryAfterMs).toBeLessThanOrEqual(60_000);
   expect(await readiness(server)).toMatchObject({ status: 'not ready', reason: expect.stringContaining('log is full') });
   expect((await fetch(`http://${server.admin}/healthz`)).status).toBe(200);
   expect(await metric(server, 'delayed_requests_total')).toBeGreaterThan(0);
@@ -90,10 +103,9 @@ test('a full log slows and then refuses clients with a hint; when the store is b
   await Promise.all([proxy.stop(), clickhouse.stop(), postgres.stop()]);
 }, 120_000);
 
-test('a disk without room for the next segment refuses clients and still delivers; with room they go on', async () => {
+test('a disk without room for the next segment and the reserve refuses clients; with room they go on', async () => {
   const mounted = join(directory.path, 'small');
-  await mkdir(mounted);
-  const reason = mountTmpfs(mounted, '24m');
+  const reason = await mountTmpfs(mounted, '24m');
   if (reason !== undefined) {
     console.warn(`skipped: ${reason}`);
     return;
@@ -124,16 +136,9 @@ test('a disk without room for the next segment refuses clients and still deliver
     expect((await readiness(server)).status).toBe('ready');
     expect(await server.stop()).toBe(0);
   } finally {
-    expect(spawnSync('umount', [mounted]).status).toBe(0);
+    unmount(mounted);
   }
 }, 60_000);
-
-/** A small file system, or the reason why there is none. */
-function mountTmpfs(target: string, size: string): string | undefined {
-  if (process.getuid?.() !== 0) return 'only root may mount a tmpfs';
-  const result = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', target], { encoding: 'utf8' });
-  return result.status === 0 ? undefined : `mount: ${result.error?.message ?? result.stderr.trim()}`;
-}
 
 /** One request from an address of its own. */
 function postFrom(localAddress: string, server: TestServer, body: string | Buffer, agent: Agent): Promise<number> {

@@ -2,6 +2,7 @@
  * Clients that misuse HTTP/2 on the gRPC port, in frames written by hand (RFC 9113): the server cuts them off, keeps no room for them,
  * its memory stays flat, and others are served meanwhile.
  */
+import { strict as assert } from 'node:assert';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { GrpcListener, type GrpcListenerOptions } from '../../src/adapters/grpc-listener';
@@ -54,7 +55,7 @@ async function listen(options: Partial<GrpcListenerOptions> = {}): Promise<void>
 }
 afterEach(async () => {
   await listener.stop(0);
-  expect(ingest.inFlightBytes).toBe(0);
+  assert.equal(ingest.inFlightBytes, 0);
 });
 
 /** A connection that has said hello, unless it is to be silent. What the server says is thrown away, or not even read. */
@@ -172,6 +173,7 @@ it('connections that say nothing, before or after the hello, are closed', async 
   const sockets = await Promise.all([open('is silent'), open('reads'), open('does not read')]);
   sockets[2].resume();
   await Promise.all(sockets.map(closed));
+  expect(sockets.map((socket) => socket.destroyed)).toEqual([true, true, true]);
 });
 
 it('a message without end is refused at the limit and not kept', async () => {

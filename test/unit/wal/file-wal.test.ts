@@ -220,11 +220,11 @@ test('no segment takes the reserve of the device, which is there for the checkpo
   const reserveBytes = 6_000;
   const wal = await openWal(disk.mount(), DIRECTORY, { reserveBytes });
   disk.faults.capacityBytes = 5 * 4096;
-  let refusal: unknown;
-  for (let seed = 1; refusal === undefined; seed++) {
-    await wal.append([walBatch(seed, 900)]).catch((error: unknown) => (refusal = error));
+  const refusals: unknown[] = [];
+  for (let seed = 1; refusals.length === 0; seed++) {
+    await wal.append([walBatch(seed, 900)]).catch((error: unknown) => refusals.push(error));
   }
-  expect(refusal).toMatchObject({ code: 'unavailable', retryAfterMs: 1000 });
+  expect(refusals[0]).toMatchObject({ code: 'unavailable', retryAfterMs: 1000 });
   expect(disk.faults.capacityBytes - disk.usedBytes).toBeGreaterThanOrEqual(reserveBytes);
   const { durableLsn } = wal.stats();
   await wal.release(lsn(durableLsn));
