@@ -94,6 +94,11 @@ export class Telemetry {
     'table',
     'tier',
   ]);
+  readonly demotionRows = this.counter('demotion_rows_total', 'Rows copied, compared or brought back by demotions, by step', [
+    'table',
+    'step',
+  ]);
+  readonly demotionFailures = this.counter('demotion_failures_total', 'Demotions held up by a store or given up', []);
   readonly deadLettersKept = this.gauge('dead_letters', 'Dead letters that are kept', []);
   readonly deadLettersBytes = this.gauge('dead_letters_bytes', 'Bytes of the dead letters that are kept', []);
 

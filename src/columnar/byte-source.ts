@@ -9,6 +9,11 @@ export interface ByteSource {
   readonly view: DataView;
 }
 
+export const byteSource = (bytes: Uint8Array): ByteSource => ({
+  bytes,
+  view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+});
+
 const SET_MIN = 160;
 
 /** Copies source[start, end) to `to[at, ...)`, which has room for it. */

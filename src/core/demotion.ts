@@ -5,8 +5,8 @@
  * it writes to ClickHouse. Its state stands in the table `_demotions` of PostgreSQL, which all servers on the same stores share:
  *
  *   planned -> copying -> verifying -> flipping -> demoted -> restoring -> returning -> restored
- *                 |           |            |
- *                 +-----------+------------+--> failed (waits for the operator or the next run) --> aborting -> aborted
+ *      |          |           |            |
+ *      +----------+-----------+------------+--> aborting -> aborted     (asked for, or the copy does not hold: `error` says why)
  *
  * - planned: chosen, nothing has happened.
  * - copying: the range is *closed*: PostgreSQL refuses writes to the partition, late rows go to ClickHouse. Chunk by chunk is copied.
@@ -19,8 +19,9 @@
  * Each row is visible exactly once at every moment to whoever reads both tiers through `BothTiers`.
  */
 import type { RecordBatch } from 'apache-arrow';
+import { storeForm } from './column-name';
 import type { TableName } from './ids';
-import type { TableSchema } from './table-schema';
+import type { ColumnSchema, TableSchema } from './table-schema';
 
 export type DemotionState =
   | 'planned'
@@ -28,7 +29,6 @@ export type DemotionState =
   | 'verifying'
   | 'flipping'
   | 'demoted'
-  | 'failed'
   | 'aborting'
   | 'aborted'
   | 'restoring'
@@ -46,9 +46,12 @@ export interface HotPartition {
   readonly sizeBytes: number;
 }
 
-/** How a closed partition is cut: chunk `k` is its blocks from `k * chunkBlocks` on. As long as `fileNode` stands, so do the chunks. */
+/** How a closed partition is cut: chunk `k` is its blocks from `k * chunkBlocks` on. */
 export interface ChunkLayout {
-  readonly fileNode: string;
+  /** Names the file of the rows and the columns' types: as long as it stands, chunks and values do. */
+  readonly fingerprint: string;
+  /** What is copied: the table's columns, by their names in the stores, when the partition was closed. */
+  readonly columns: readonly ColumnSchema[];
   readonly blocks: number;
   readonly chunkBlocks: number;
 }
@@ -85,6 +88,8 @@ export interface Demotion {
   readonly error?: string;
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
+  /** Counts changes: who has read an older one cannot write. */
+  readonly revision: number;
 }
 
 /** What a step changes of a demotion. */
@@ -120,8 +125,10 @@ export interface HotDemotions {
   /** Undefined: another server has it. */
   lock(): Promise<DemotionLock | undefined>;
   list(filter?: { table?: string; unfinished?: boolean }): Promise<readonly Demotion[]>;
-  /** Partitions with two bounds, the oldest first. Rows of the DEFAULT partition that are older than `beforeMs` get partitions first. */
+  /** Partitions with two bounds that end before `beforeMs`, the oldest first. */
   partitions(schema: TableSchema, beforeMs: number): Promise<readonly HotPartition[]>;
+  /** Rows before `beforeMs` that are in no partition of a range of their own get one. */
+  adoptStrays(schema: TableSchema, beforeMs: number): Promise<void>;
   /** Writes down demotions; a partition that is on its way or away already is left out. */
   plan(partitions: readonly HotPartition[]): Promise<readonly Demotion[]>;
   update(demotion: Demotion, change: DemotionChange): Promise<Demotion>;
@@ -132,15 +139,41 @@ export interface HotDemotions {
   count(demotion: Demotion): Promise<number>;
   /** flipping -> demoted, in one transaction with the end of the partition. Undefined as for `close`. */
   flip(demotion: Demotion): Promise<Demotion | undefined>;
-  /** copying, verifying, flipping, failed -> aborting: the range is open again. Undefined as for `close`. */
-  reopen(demotion: Demotion): Promise<Demotion | undefined>;
+  /** planned, copying, verifying, flipping -> aborting: the range is open again. Undefined as for `close`. */
+  reopen(demotion: Demotion, error?: string): Promise<Demotion | undefined>;
   /** Adds rows to the table that is to become the partition again, and moves the cursor, in one transaction. */
-  bringBack(demotion: Demotion, schema: TableSchema, batches: AsyncIterable<RecordBatch>, cursorNs: bigint): Promise<Demotion>;
+  bringBack(
+    demotion: Demotion,
+    schema: TableSchema,
+    batches: AsyncIterable<RecordBatch>,
+    upTo: { cursorNs: bigint; rows: number },
+  ): Promise<Demotion>;
   /** restoring -> returning, in one transaction with the partition's return. Undefined as for `close`. */
   flipBack(demotion: Demotion, schema: TableSchema): Promise<Demotion | undefined>;
-  /** Digest of the table that is to become the partition again. */
+  /** The rows that are back. */
   readBack(demotion: Demotion, schema: TableSchema): AsyncIterable<RecordBatch>;
+  /** Copies that were deleted longer ago no longer need to be hidden. */
+  forgetHidden(afterMs: number): Promise<void>;
 }
+
+/** The schema by store names with the columns that a demotion copies. */
+export const copiedSchema = (schema: TableSchema, { layout }: Demotion): TableSchema => {
+  const stored = storeForm(schema);
+  return layout === undefined ? stored : { ...stored, columns: layout.columns };
+};
+
+const UNFINISHED: ReadonlySet<DemotionState> = new Set<DemotionState>([
+  'planned',
+  'copying',
+  'verifying',
+  'flipping',
+  'aborting',
+  'restoring',
+  'returning',
+]);
+
+/** Is there something left to do? */
+export const isUnfinished = ({ state }: Pick<Demotion, 'state'>): boolean => UNFINISHED.has(state);
 
 /** Rows of a demotion in ClickHouse from `fromNs` to before `toNs`. */
 export interface TimeSlice {

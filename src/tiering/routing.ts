@@ -45,6 +45,11 @@ export class Router {
     return signal === undefined ? [this.schemaOf(table)?.tier ?? 'hot'] : this.config[signal];
   }
 
+  /** Can a row of the table go to both tiers? */
+  everInBoth(table: TableName): boolean {
+    return [this.home(table), ...this.rulesFor(table).map(({ tiers }) => tiers)].some((tiers) => tiers.length > 1);
+  }
+
   private cut(batch: TableBatch, groupOf: (rule: RoutingRule | undefined) => string): readonly RuledBatch[] {
     const groups = new Map<string, { rule: RoutingRule | undefined; rows: number[] }>();
     const rules = this.rulesFor(batch.table);

@@ -72,6 +72,28 @@ export class Connection {
       throw new StoreError(`clickhouse answered an insert with text: ${shorten(answer)}`, { code: codeOf(answer) });
   }
 
+  /** The bytes of an answer of any length, which the server has whole before the first of them comes. Leaving the loop ends it. */
+  async *stream(sql: string, options: RequestOptions = {}): AsyncGenerator<Buffer> {
+    if (this.closing) throw new StoreError('the connection to clickhouse is closed');
+    const request = new AbortController();
+    const timer = setTimeout(() => request.abort(), options.timeoutMs ?? this.options.queryTimeoutMs);
+    this.open.add(request);
+    try {
+      const result = await this.client.exec(queryOf(sql, undefined, options, request.signal));
+      if (failed(result)) {
+        const answer = await readText(result.stream, request.signal);
+        throw new StoreError(shorten(answer), { code: exceptionCode(result) || codeOf(answer) });
+      }
+      for await (const chunk of result.stream) yield chunk as Buffer;
+    } catch (error) {
+      throw error instanceof StoreError ? error : new StoreError('clickhouse does not answer', { cause: error });
+    } finally {
+      clearTimeout(timer);
+      this.open.delete(request);
+      request.abort();
+    }
+  }
+
   private async request(sql: string, body: Uint8Array | undefined, options: RequestOptions): Promise<string> {
     if (this.closing) throw new StoreError('the connection to clickhouse is closed');
     const request = new AbortController();
@@ -98,18 +120,10 @@ export class Connection {
     options: RequestOptions,
     signal: AbortSignal,
   ): Promise<string> {
-    const result = await this.client.exec({
-      query: sql,
-      ...(body === undefined ? {} : { values: byteStream(body) }),
-      ...(options.queryId === undefined ? {} : { query_id: options.queryId }),
-      // Buffers the answer in the server, so that the status tells how the whole query ended.
-      clickhouse_settings: { wait_end_of_query: 1, ...options.settings },
-      abort_signal: signal,
-      ignore_error_response: true,
-    });
+    const result = await this.client.exec(queryOf(sql, body, options, signal));
     const answer = await readText(result.stream, signal);
-    const code = String(result.response_headers['x-clickhouse-exception-code'] ?? '') || codeOf(answer);
-    if (result.http_status_code !== OK || result.response_headers['x-clickhouse-exception-code'] !== undefined) {
+    if (failed(result)) {
+      const code = exceptionCode(result) || codeOf(answer);
       throw new StoreError(shorten(answer) || `clickhouse answered with status ${result.http_status_code}`, { code });
     }
     return answer;
@@ -122,6 +136,27 @@ export class Connection {
     await this.client.close();
   }
 }
+
+const queryOf = (sql: string, body: Uint8Array | undefined, options: RequestOptions, signal: AbortSignal) => ({
+  query: sql,
+  ...(body === undefined ? {} : { values: byteStream(body) }),
+  ...(options.queryId === undefined ? {} : { query_id: options.queryId }),
+  // Buffers the answer in the server, so that the status tells how the whole query ended.
+  clickhouse_settings: { wait_end_of_query: 1 as const, ...options.settings },
+  abort_signal: signal,
+  ignore_error_response: true,
+});
+
+/** What came back before the body of an answer. */
+interface AnswerHead {
+  readonly http_status_code?: number;
+  readonly response_headers: Readonly<Record<string, unknown>>;
+}
+
+const exceptionCode = ({ response_headers: headers }: AnswerHead): string =>
+  String((headers['x-clickhouse-exception-code'] as string | undefined) ?? '');
+
+const failed = (head: AnswerHead): boolean => head.http_status_code !== OK || exceptionCode(head) !== '';
 
 const byteStream = (body: Uint8Array): Readable =>
   Readable.from([Buffer.from(body.buffer, body.byteOffset, body.byteLength)], { objectMode: false });

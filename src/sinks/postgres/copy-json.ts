@@ -3,9 +3,10 @@
  * hold is taken out and counted: U+0000 in text and jsonb (22021, 22P05), half of a surrogate pair in jsonb (22P02).
  */
 import type { Data } from 'apache-arrow';
+import { type ByteSource, byteSource } from '../../columnar/byte-source';
 import { positionOf, viewColumn } from '../../columnar/read';
 import { ATTRIBUTE_KIND } from '../../core/table-schema';
-import { type ByteSource, byteSource, type CopyOutput } from './copy-output';
+import type { CopyOutput } from './copy-output';
 
 /** Writes the value at `position` of a column, length first, and gives the position after it. */
 export type FieldWriter = (position: number, at: number) => number;

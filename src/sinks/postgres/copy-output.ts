@@ -1,19 +1,10 @@
+import type { ByteSource } from '../../columnar/byte-source';
+
 /** Up to this length a loop of 32-bit words beats `set(subarray)` and a loop of bytes (measured). */
 const COPY_LOOP_MAX = 96;
 /** Room behind the chunk size for the row that makes the chunk full, so that few chunks have to grow. */
 const LAST_ROW_BYTES = 64 * 1024;
 const TWO_32 = 4_294_967_296;
-
-/** Bytes to copy from, with a view of them: copying by words needs one. */
-export interface ByteSource {
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-}
-
-export const byteSource = (bytes: Uint8Array): ByteSource => ({
-  bytes,
-  view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
-});
 
 /**
  * The growing chunk into which fields are written. Positions are passed in and given back, so that the writers keep them in

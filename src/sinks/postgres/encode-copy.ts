@@ -10,13 +10,14 @@
  */
 import { type Data, DataType, type Int, type RecordBatch, type Timestamp } from 'apache-arrow';
 import { arrowType } from '../../columnar/arrow-type';
+import { byteSource } from '../../columnar/byte-source';
 import { type ColumnView, halvesOf, positionOf, viewColumn } from '../../columnar/read';
 import { columnData } from '../../columnar/record-batch';
 import { UnfitBatchError } from '../../core/sink';
 import type { ColumnType, TableSchema } from '../../core/table-schema';
 import { attributesWriter, bytesWriter, cachedWriter, type FieldWriter, jsonWriter, textWriter } from './copy-json';
 import { decimalWriter, uint64Writer } from './copy-numeric';
-import { byteSource, CopyOutput } from './copy-output';
+import { CopyOutput } from './copy-output';
 import { nanosBelow, putMicros } from './copy-time';
 import { nanosColumn } from './ddl';
 

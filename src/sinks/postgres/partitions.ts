@@ -76,6 +76,19 @@ export function missingDays(days: Iterable<number>, ranges: readonly Range[]): n
 export const LIST_PARTITIONS = `SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
   FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1::regclass`;
 
+/** As LIST_PARTITIONS, with size and rows; names are quoted and qualified as need be. */
+export const LIST_RANGES = `SELECT c.oid::regclass::text AS name, pg_get_expr(c.relpartbound, c.oid) AS bound,
+  greatest(c.reltuples, 0)::float8 AS rows, pg_total_relation_size(c.oid)::float8 AS bytes
+  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass($1) AND c.relkind = 'r'`;
+
+/** Reads the rows of LIST_RANGES, without the DEFAULT partition. A side without a bound is infinite. */
+export function readRanges(rows: readonly { name: string; bound: string | null; rows: number; bytes: number }[]) {
+  return rows.flatMap(({ name, bound, rows: rowsEstimate, bytes: sizeBytes }) => {
+    const range = bound === null ? undefined : rangeOf(bound);
+    return range === undefined ? [] : [{ name, ...range, rowsEstimate, sizeBytes }];
+  });
+}
+
 export interface Partitions {
   /** Name of the DEFAULT partition, if there is one. */
   readonly defaultName: string | undefined;
@@ -91,10 +104,14 @@ export function readPartitions(rows: readonly { name: string; bound: string }[])
       defaultName = name;
       continue;
     }
-    const [, from, to] = /FROM \((.*)\) TO \((.*)\)/.exec(bound) ?? [];
-    ranges.push({ fromMs: boundMs(from, -Infinity), toMs: boundMs(to, Infinity) });
+    ranges.push(rangeOf(bound) ?? { fromMs: -Infinity, toMs: Infinity });
   }
   return { defaultName, ranges };
+}
+
+function rangeOf(bound: string): Range | undefined {
+  const [found, from, to] = /FROM \((.*)\) TO \((.*)\)/.exec(bound) ?? [];
+  return found === undefined ? undefined : { fromMs: boundMs(from, -Infinity), toMs: boundMs(to, Infinity) };
 }
 
 function boundMs(text: string | undefined, otherwise: number): number {
