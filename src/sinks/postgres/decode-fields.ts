@@ -12,7 +12,7 @@ import {
 } from '../../columnar/builders';
 import type { ByteSource } from '../../columnar/byte-source';
 import { type BytesBuilder, binaryBuilder, utf8Builder } from '../../columnar/bytes-builder';
-import { DecimalBuilder, toDecimalScale, WideInteger } from '../../columnar/decimal';
+import { DECIMAL_SCALE, DecimalBuilder, toDecimalScale, WideInteger } from '../../columnar/decimal';
 import { Interner } from '../../columnar/interner';
 import { dictionaryData, ListBuilder } from '../../columnar/nested-builders';
 import type { ColumnSchema, ColumnType } from '../../core/table-schema';
@@ -133,9 +133,15 @@ function decimalOf(view: DataView, at: number): WideInteger {
   const sign = view.getUint16(at + 4);
   scratch.clear();
   let fits = sign === 0 || sign === NEGATIVE;
-  for (let i = 0; i < digits; i++) fits &&= scratch.multiplyAdd(NUMERIC_DIGIT, view.getUint16(at + 8 + i * 2));
   const scale = (digits - 1 - view.getInt16(at + 2)) * NUMERIC_DIGITS;
-  if (!fits || !toDecimalScale(scratch, scale)) throw new RangeError('a numeric has more digits than a decimal can hold');
+  // Digits of the last group behind the last one that a decimal has: only zeros, which would take more than 256 bits.
+  const excess = Math.min(Math.max(scale - DECIMAL_SCALE, 0), NUMERIC_DIGITS);
+  for (let i = 0; i < digits; i++) {
+    const unit = i === digits - 1 ? 10 ** excess : 1;
+    const group = view.getUint16(at + 8 + i * 2) / unit;
+    fits &&= Number.isInteger(group) && scratch.multiplyAdd(NUMERIC_DIGIT / unit, group);
+  }
+  if (!fits || !toDecimalScale(scratch, scale - excess)) throw new RangeError('a numeric has more digits than a decimal can hold');
   scratch.isNegative = sign === NEGATIVE;
   return scratch;
 }
