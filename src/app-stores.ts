@@ -1,11 +1,12 @@
 /** The stores: given ones or embedded ones, with the sinks and readers on them. Part of the composition root. */
 import { join } from 'node:path';
+import type { DemotionStores } from './app-demotion';
 import type { Config } from './config';
 import type { DeadLetterCopy } from './core/dead-letter';
 import type { RowEraser } from './core/row-eraser';
 import type { SharedRegistry, StoreTables } from './core/schema-registry';
 import type { Sink } from './core/sink';
-import type { TableSchema, Tier } from './core/table-schema';
+import type { TableSchema } from './core/table-schema';
 import { EmbeddedClickHouse } from './embedded/clickhouse/launcher';
 import { EmbeddedPostgres } from './embedded/postgres';
 import type { SqlStore } from './query/answer';
@@ -24,7 +25,7 @@ import type { Logger, Telemetry } from './telemetry';
 
 export interface Stores {
   readonly sinks: readonly Sink[];
-  readonly sql: Record<Tier, SqlStore | undefined>;
+  readonly sql: { readonly hot: PostgresSql | undefined; readonly cold: SqlStore | undefined };
   readonly erasers: readonly RowEraser[];
   readonly tables: readonly StoreTables[];
   readonly shared: SharedRegistry | undefined;
@@ -32,6 +33,7 @@ export interface Stores {
   readonly letters: DeadLetterCopy | undefined;
   /** Of the cold store, one for each shard. */
   readonly coldUrls: readonly string[];
+  readonly demotion: DemotionStores | undefined;
 }
 
 export const NO_STORES: Stores = {
@@ -42,6 +44,7 @@ export const NO_STORES: Stores = {
   shared: undefined,
   letters: undefined,
   coldUrls: [],
+  demotion: undefined,
 };
 
 export interface StoresOptions {
@@ -70,7 +73,9 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
     await Promise.all([sql.hot.close(), sql.cold.close(), letters.close(), hot.stop(), cold.stop()]);
   });
   const erasers = [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse, tableOptions(config))];
-  return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot, letters, coldUrls };
+  const { distributed } = config.clickhouse;
+  const demotion = { hotUrl: postgres, coldUrls, distributed, partitioning, hot, cold };
+  return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot, letters, coldUrls, demotion };
 }
 
 function coldSink(urls: readonly string[], config: Config, logger: Logger): ClickHouseSink | ShardedClickHouseSink {

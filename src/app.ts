@@ -17,13 +17,14 @@ import {
   labelsOf,
   parkingOf,
 } from './app-dead-letters';
+import { type Demotions, startDemotions } from './app-demotion';
 import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
 import { startRollups } from './app-rollups';
 import { startSchemas } from './app-schemas';
 import { NO_STORES, openStores, type Stores } from './app-stores';
 import { checkFilesystem, type LogOptions, openLog } from './app-wal';
 import type { Config } from './config';
-import { lsn } from './core/ids';
+import { lsn, type TableName } from './core/ids';
 import type { Sink } from './core/sink';
 import type { TableSchema, Tier } from './core/table-schema';
 import { IdempotencyKeys } from './ingest/idempotency';
@@ -63,6 +64,7 @@ export class App {
   private deadLetters: DeadLetters | undefined;
   private accepted: AcceptedRows | undefined;
   private watched: WatchedPressure | undefined;
+  private demotions: Demotions | undefined;
   /** Not before the deliveries are there: what they still need would be given back. */
   private mayRelease = false;
   private draining = false;
@@ -128,7 +130,7 @@ export class App {
     await this.waitForStores();
     const schemas = startSchemas({ ...stores, registry, router, logger: this.logger });
     this.stops.add('schemas', () => schemas.stop());
-    this.startRollups(registry, stores);
+    this.startBackground(registry, router, stores);
     const admin = await this.listenAdmin(registry, wal, ingest, stores);
     const { sql, erasers } = stores;
     const { grpc, http } = await this.listenIngest(ingest, { ingest, registry, wal, sql, erasers, schemas });
@@ -175,10 +177,17 @@ export class App {
     return openStores({ config, logger, telemetry, stops, progress, onSchema: (schema) => registry.adopt(schema) });
   }
 
-  private startRollups(registry: FileRegistry, { coldUrls: urls }: Stores): void {
+  /** What goes on between the tiers by itself. */
+  private startBackground(registry: FileRegistry, router: Router, { demotion: stores, coldUrls: urls }: Stores): void {
+    if (stores === undefined) return;
     const { config, telemetry, logger } = this;
-    const busyDays = (): Promise<ReadonlySet<string>> => Promise.resolve(new Set());
     const tables = (): readonly TableSchema[] => registry.list();
+    const schemaOf = (table: TableName): TableSchema | undefined => registry.get(table);
+    const isInBoth = (table: TableName): boolean => router.everInBoth(table);
+    const demotions = startDemotions({ config: config.demotion, stores, tables, schemaOf, isInBoth, telemetry, logger });
+    this.demotions = demotions;
+    this.stops.add('demotions', () => demotions.stop());
+    const { busyDays } = demotions;
     for (const url of urls) {
       const rollups = startRollups({ config, url, tables, busyDays, telemetry, logger });
       this.stops.add('roll-ups', () => rollups.stop());
@@ -280,6 +289,7 @@ export class App {
       stores: stores.sql,
       tables: () => registry.list(),
       deadLetters: this.deadLetters?.store,
+      demotions: this.demotions,
       ledger: () => ledgerReport(this.accepted, this.deliveries, () => this.deadLetters?.parked() ?? NO_PARKED),
       batchLetters: async (batch) => this.deadLetters?.ofBatch(batch) ?? 0,
       batches: batchStatus(wal, () => this.deliveries),

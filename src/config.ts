@@ -66,6 +66,8 @@ const isPeriod = (text: string): boolean => {
   return ms >= 1_000 && DAY_MS % ms === 0;
 };
 
+/** A length of time. */
+const RETENTION = z.string().refine((text) => durationMs(text) !== undefined, 'must be a time such as 2d or 36h');
 /** A length of time that divides a day. */
 const PERIOD = z.string().refine(isPeriod, 'must be a time that divides a day, such as 1m or 1h');
 
@@ -191,6 +193,16 @@ const SCHEMA = z.strictObject({
         .describe('Days that sums are kept, by period; for ever without'),
       close_after_ms: count(3_600_000).describe('A UTC day is summed up this long after its end; late rows build it anew'),
       interval_ms: count(60_000, DAY_MS).describe('Time between looks for days to sum up'),
+    })
+    .prefault({}),
+  demotion: z
+    .strictObject({
+      hot_retention: RETENTION.optional().describe('Partitions older than this move to ClickHouse, such as 2d; never without'),
+      tables: structured(z.record(z.string(), RETENTION))
+        .default({})
+        .describe('The same by table, before `hot_retention`: `{metrics_events: 2d}`'),
+      rows_per_second: count(100_000).describe('Bound on the rows that a demotion moves a second'),
+      interval_ms: count(10_000, DAY_MS).describe('Time between looks for partitions to move'),
     })
     .prefault({}),
   query: z

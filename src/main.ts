@@ -7,6 +7,7 @@ import { BENCH_SINKS, runBench } from './cli/bench';
 import { runLoad } from './cli/bench-load';
 import { checkConfig, printConfig } from './cli/config';
 import { addDeadLettersCommand } from './cli/dead-letters';
+import { addDemoteCommand } from './cli/demote';
 import { diffSchemas, listSchemas, registerSchema } from './cli/schema';
 import { runServe } from './cli/serve';
 import { addWalCommand } from './cli/wal';
@@ -40,6 +41,7 @@ function program(): Command {
     .action((options: { config?: string; sample?: string }) => checkConfig(options.config, options.sample));
 
   addDeadLettersCommand(root);
+  addDemoteCommand(root);
 
   addSchemaCommands(root, config);
 

@@ -4,12 +4,13 @@ import type { AddressInfo } from 'node:net';
 import type { DeadLetterStore } from '../core/dead-letter';
 import type { BatchStatus } from '../core/ingest';
 import type { TableSchema, Tier } from '../core/table-schema';
-import { SqlError, type SqlFormat, type SqlStore } from '../query/answer';
+import { SqlError, type SqlFormat } from '../query/answer';
 import type { Logger, Telemetry } from '../telemetry';
 import { CONSOLE_HTML } from './console';
 import { dropDeadLetters, type JsonAnswer, listDeadLetters, replayDeadLetters, showDeadLetter } from './dead-letters';
+import { type DemotionAdmin, listDemotions, planDemotions, restoreDemotions, runDemotions } from './demotions';
 import { type BatchLetters, batchAnswer, type LedgerReport, ledgerAnswer } from './ledger';
-import { traceAnswer } from './traces';
+import { type TraceStores, traceAnswer } from './traces';
 
 /** One sink as `/readyz` and the console show it. */
 export interface SinkStatus {
@@ -30,9 +31,10 @@ export interface AdminOptions {
   readonly port: number;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
-  readonly stores: Readonly<Record<Tier, SqlStore | undefined>>;
+  readonly stores: TraceStores;
   readonly tables: () => readonly TableSchema[];
   readonly deadLetters: DeadLetterStore | undefined;
+  readonly demotions?: DemotionAdmin | undefined;
   readonly ledger: () => Promise<LedgerReport>;
   readonly batches: BatchStatus;
   readonly batchLetters: BatchLetters;
@@ -51,7 +53,13 @@ interface Answer {
 
 type Route = (request: IncomingMessage) => Answer | Promise<Answer>;
 
-const POST_PATHS: ReadonlySet<string> = new Set(['/api/sql', '/api/dead-letters/replay', '/api/dead-letters/drop']);
+const POST_PATHS: ReadonlySet<string> = new Set([
+  '/api/sql',
+  '/api/dead-letters/replay',
+  '/api/dead-letters/drop',
+  '/api/demotions/run',
+  '/api/demotions/restore',
+]);
 const BODY_BYTES_MAX = 1024 * 1024;
 const STATUS_OF = { invalid: 400, timeout: 504, unavailable: 503 } as const;
 
@@ -109,10 +117,13 @@ export class AdminServer {
     '/api/tables': () => json(200, { tables: this.options.tables().map(tableAnswer) }),
     '/api/ledger': async () => jsonAnswer(ledgerAnswer(await this.options.ledger())),
     '/api/sql': (request) => this.sql(request),
-    '/api/dead-letters': (request) =>
-      this.withDeadLetters((store) => listDeadLetters(store, new URL(request.url ?? '/', 'http://admin').searchParams)),
+    '/api/dead-letters': (request) => this.withDeadLetters((store) => listDeadLetters(store, queryOf(request))),
     '/api/dead-letters/replay': (request) => this.deadLetterAction(request, replayDeadLetters),
     '/api/dead-letters/drop': (request) => this.deadLetterAction(request, dropDeadLetters),
+    '/api/demotions': (request) => this.withDemotions((demotions) => listDemotions(demotions, queryOf(request))),
+    '/api/demotions/plan': (request) => this.withDemotions((demotions) => planDemotions(demotions, queryOf(request))),
+    '/api/demotions/run': (request) => this.demotionAction(request, runDemotions),
+    '/api/demotions/restore': (request) => this.demotionAction(request, restoreDemotions),
   };
 
   /** Routes with an id behind them. */
@@ -134,6 +145,20 @@ export class AdminServer {
     const { deadLetters } = this.options;
     if (deadLetters === undefined) return failure(503, 'unavailable', 'there are no dead letters');
     return jsonAnswer(await work(deadLetters));
+  }
+
+  private async withDemotions(work: (demotions: DemotionAdmin) => Promise<JsonAnswer>): Promise<Answer> {
+    const { demotions } = this.options;
+    if (demotions === undefined) return failure(503, 'unavailable', 'there are no stores to move rows between');
+    return jsonAnswer(await work(demotions));
+  }
+
+  private async demotionAction(
+    request: IncomingMessage,
+    action: (demotions: DemotionAdmin, body: string) => Promise<JsonAnswer>,
+  ): Promise<Answer> {
+    const body = await readJson(request);
+    return typeof body === 'string' ? this.withDemotions((demotions) => action(demotions, body)) : body;
   }
 
   private async deadLetterAction(
@@ -165,6 +190,8 @@ export class AdminServer {
     }
   }
 }
+
+const queryOf = (request: IncomingMessage): URLSearchParams => new URL(request.url ?? '/', 'http://admin').searchParams;
 
 interface SqlRequest {
   readonly target: Tier;

@@ -1,5 +1,6 @@
 /** `GET /api/traces/{traceId}`: the spans of a trace with the log records that carry its id, from both stores. */
 import { LOGS_EVENTS, TRACES_SPANS } from '../core/builtin-tables';
+import { type BothTiers, countsInCold } from '../core/demotion';
 import { type ColumnSchema, type ColumnType, NANOS_SUFFIX, type TableSchema, type Tier } from '../core/table-schema';
 import { SqlError, type SqlStore } from '../query/answer';
 
@@ -9,7 +10,20 @@ export interface JsonText {
   readonly text: string;
 }
 
-type Stores = Readonly<Record<Tier, SqlStore | undefined>>;
+/** `snapshot`: reads both stores as of one moment; without it rows that are on their way between them may be told twice. */
+export interface TraceStores {
+  readonly hot: (SqlStore & Partial<BothTiers<Query>>) | undefined;
+  readonly cold: SqlStore | undefined;
+}
+
+type Query = SqlStore['query'];
+
+/** How each store is asked, and the condition for rows of ClickHouse. */
+interface Readers {
+  readonly hot: Query | undefined;
+  readonly cold: Query | undefined;
+  readonly counts: string;
+}
 
 interface Row {
   /** ISO 8601 with nine digits: texts are in the order of time. */
@@ -41,13 +55,15 @@ const SMALL_INTEGERS: ReadonlySet<ColumnType> = new Set<ColumnType>(['int16', 'i
  * Rows of both stores in the order of their time; a row that is in both is told once. A store that is missing or fails is a warning
  * as long as the other one answers. `tables`: the schemas in force.
  */
-export async function traceAnswer(stores: Stores, tables: readonly TableSchema[], id: string): Promise<JsonText> {
+export async function traceAnswer(stores: TraceStores, tables: readonly TableSchema[], id: string): Promise<JsonText> {
   if (!TRACE_ID.test(id)) return failed(400, 'invalid_argument', 'a trace id is 32 hex digits');
   const inForce = (builtin: TableSchema): TableSchema => tables.find(({ table }) => table === builtin.table) ?? builtin;
-  const [spans, logs] = await Promise.all([
-    fromBoth(stores, inForce(TRACES_SPANS), IDENTITY.spans, id),
-    fromBoth(stores, inForce(LOGS_EVENTS), IDENTITY.logs, id),
-  ]);
+  const [spans, logs] = await inSnapshot(stores, (readers) =>
+    Promise.all([
+      fromBoth(readers, inForce(TRACES_SPANS), IDENTITY.spans, id),
+      fromBoth(readers, inForce(LOGS_EVENTS), IDENTITY.logs, id),
+    ]),
+  );
   const warnings = [...new Set([...spans.warnings, ...logs.warnings])];
   if (!spans.answered && !logs.answered) return failed(503, 'unavailable', warnings.join('; '));
   const listed = ({ rows }: { rows: readonly Row[] }): string => `[${rows.map(({ text }) => text).join(',')}]`;
@@ -56,8 +72,29 @@ export async function traceAnswer(stores: Stores, tables: readonly TableSchema[]
   return { status: 200, text };
 }
 
-async function fromBoth(stores: Stores, schema: TableSchema, identity: readonly string[], id: string) {
-  const found = await Promise.all(TIERS.map((tier) => fromStore(stores[tier], tier, schema, identity, id)));
+/** When PostgreSQL does not answer, ClickHouse alone is asked, for all it has. */
+async function inSnapshot<T>({ hot, cold }: TraceStores, work: (readers: Readers) => Promise<T>): Promise<T> {
+  const askCold: Query | undefined = cold === undefined ? undefined : (sql, format) => cold.query(sql, format);
+  const alone: Readers = {
+    hot: hot === undefined ? undefined : (sql, format) => hot.query(sql, format),
+    cold: askCold,
+    counts: countsInCold([]),
+  };
+  if (hot?.snapshot === undefined) return work(alone);
+  let begun = false;
+  try {
+    return await hot.snapshot([TRACES_SPANS.table, LOGS_EVENTS.table], (snapshot) => {
+      begun = true;
+      return work({ hot: snapshot.hot, cold: askCold, counts: countsInCold(snapshot.hidden) });
+    });
+  } catch (error) {
+    if (begun || !(error instanceof SqlError)) throw error;
+    return work(alone);
+  }
+}
+
+async function fromBoth(readers: Readers, schema: TableSchema, identity: readonly string[], id: string) {
+  const found = await Promise.all(TIERS.map((tier) => fromStore(readers, tier, schema, identity, id)));
   const [hot, cold] = found.map(({ rows }) => rows);
   return {
     rows: merged(hot, cold),
@@ -79,15 +116,16 @@ function merged(hot: readonly Row[], cold: readonly Row[]): Row[] {
 }
 
 async function fromStore(
-  store: SqlStore | undefined,
+  readers: Readers,
   tier: Tier,
   schema: TableSchema,
   identity: readonly string[],
   id: string,
 ): Promise<Found> {
-  if (store === undefined) return { rows: [], answered: false, warning: `there is no ${tier} store` };
+  const { [tier]: query, counts } = readers;
+  if (query === undefined) return { rows: [], answered: false, warning: `there is no ${tier} store` };
   try {
-    const { body } = await store.query(selectRows(schema, tier, id), 'json');
+    const { body } = await query(selectRows(schema, tier, id, counts), 'json');
     const { columns, rows, truncated } = JSON.parse(body.toString()) as {
       columns: { name: string }[];
       rows: unknown[][];
@@ -109,7 +147,7 @@ async function fromStore(
 const columnsOf = (schema: TableSchema): ColumnSchema[] => schema.columns.filter(({ name }) => PLAIN_NAME.test(name));
 
 /** Nothing but checked names and checked hex digits goes into the text. A client of REST may have sent the id in either case. */
-function selectRows(schema: TableSchema, tier: Tier, id: string): string {
+function selectRows(schema: TableSchema, tier: Tier, id: string, counts: string): string {
   const selected = columnsOf(schema).flatMap(({ name, type }) => {
     if (tier === 'cold') return [`"${name}"`];
     if (type === 'timestamp') return [`"${name}"`, `"${name}${NANOS_SUFFIX}"`];
@@ -117,7 +155,8 @@ function selectRows(schema: TableSchema, tier: Tier, id: string): string {
     return [type === 'json' || type === 'attributes' ? `"${name}"::text AS "${name}"` : `"${name}"`];
   });
   const ids = [...new Set([id.toLowerCase(), id.toUpperCase(), id])].map((text) => `'${text}'`).join(', ');
-  return `SELECT ${selected.join(', ')} FROM "${schema.table}" WHERE trace_id IN (${ids}) ORDER BY "${schema.timeColumn}"`;
+  const also = tier === 'cold' && counts !== '' ? ` AND ${counts}` : '';
+  return `SELECT ${selected.join(', ')} FROM "${schema.table}" WHERE trace_id IN (${ids})${also} ORDER BY "${schema.timeColumn}"`;
 }
 
 function toRow(schema: TableSchema, tier: Tier, identity: readonly string[], values: ReadonlyMap<string, unknown>): Row {

@@ -1,9 +1,7 @@
 /** `thermocline dead-letters ...`: asks the admin port of a running server. */
-import { request } from 'node:http';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { ask, DEFAULT_ADMIN, oneLine } from './admin-client';
 
-const DEFAULT_ADMIN = 'http://127.0.0.1:8080';
-const TIMEOUT_MS = 120_000;
 const PAGE = 500;
 /** Ids in one request: their bytes stay below what the admin port reads. */
 const IDS_AT_ONCE = 10_000;
@@ -105,9 +103,6 @@ async function list(options: FilterOptions & { limit: number; json?: boolean }):
 const lineOf = ({ id, at, table, tier, code, column, message }: Letter): string =>
   [id, at, tier ?? '-', table, code, column ?? '-', oneLine(message).slice(0, MESSAGE_LENGTH_MAX)].join('  ');
 
-/** Store messages quote clients' text: nothing of it may steer a terminal. */
-const oneLine = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]+/gu, ' ');
-
 async function show(id: string, { admin }: { admin: string }): Promise<void> {
   const letter = await ask(admin, 'GET', `/api/dead-letters/${encodeURIComponent(id)}`);
   process.stdout.write(`${JSON.stringify(letter, undefined, 2)}\n`);
@@ -137,31 +132,3 @@ async function takeOut(
 
 const chunks = <T>(all: readonly T[], size: number): T[][] =>
   Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all.slice(i * size, (i + 1) * size));
-
-/** The JSON answer. Throws with the server's own words when it refuses. */
-async function ask(admin: string, method: string, path: string, body?: unknown): Promise<unknown> {
-  const text = await exchange(admin, method, path, body === undefined ? undefined : JSON.stringify(body));
-  const answer = JSON.parse(text.body) as { error?: { message: string } };
-  if (text.status !== 200) throw new Error(answer.error?.message ?? `the server answered with status ${text.status}`);
-  return answer;
-}
-
-function exchange(
-  admin: string,
-  method: string,
-  path: string,
-  body: string | undefined,
-): Promise<{ status: number; body: string }> {
-  return new Promise((resolve, reject) => {
-    const headers = body === undefined ? {} : { 'content-type': 'application/json' };
-    const call = request(new URL(path, admin), { method, headers, timeout: TIMEOUT_MS }, (response) => {
-      const received: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => received.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(received).toString('utf8') }));
-    });
-    call.on('timeout', () => call.destroy(new Error('the server does not answer')));
-    call.on('error', (error) => reject(new Error(`cannot reach the admin port at ${admin}: ${error.message}`, { cause: error })));
-    call.end(body);
-  });
-}

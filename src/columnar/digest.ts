@@ -79,7 +79,7 @@ function feedOf(type: ColumnType, data: Data): Feed {
   if (DataType.isUtf8(data.type) || DataType.isBinary(data.type)) {
     const source = byteSource(data.values as Uint8Array);
     const { valueOffsets } = data;
-    return (position) => bytes(source, valueOffsets[position]!, valueOffsets[position + 1]!);
+    return (position) => bytes(source, valueOffsets[position], valueOffsets[position + 1]);
   }
   if (DataType.isBool(data.type)) {
     const bits = data.values as Uint8Array;

@@ -16,7 +16,7 @@
  *   ClickHouse no longer count and are being deleted.
  * - aborting: the range is open again, the copy in ClickHouse is being deleted.
  *
- * Each row is visible exactly once at every moment to whoever reads both tiers through `BothTiers`.
+ * Each row is visible exactly once at every moment to who reads both tiers through `BothTiers`.
  */
 import type { RecordBatch } from 'apache-arrow';
 import { storeForm } from './column-name';
@@ -205,9 +205,18 @@ export interface ColdDemotions {
  * decimal digits) whose rows do not count in ClickHouse as of this snapshot.
  */
 export interface TierSnapshot<Query> {
-  /** Asks PostgreSQL within the snapshot. */
+  /** Asks PostgreSQL within the snapshot; one query at a time. */
   readonly hot: Query;
   readonly hidden: readonly string[];
+}
+
+/** Reads both tiers as of one moment. */
+export interface BothTiers<Query> {
+  /**
+   * Runs `work` with a snapshot of these tables. Until it resolves no partition of theirs changes its tier, so ask ClickHouse within it,
+   * with `countsInCold`, and be quick: a demotion that is done waits. A table that PostgreSQL does not have is no error.
+   */
+  snapshot<T>(tables: readonly string[], work: (snapshot: TierSnapshot<Query>) => Promise<T>): Promise<T>;
 }
 
 /** The condition for ClickHouse that leaves out rows which do not count; for a table without demotions it is `1`. */

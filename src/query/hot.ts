@@ -4,6 +4,7 @@
  * a superuser could leave the database by functions and COPY TO PROGRAM whatever the transaction says.
  */
 import { type FieldDef, Pool, type PoolClient, type QueryArrayConfig, type types } from 'pg';
+import type { BothTiers, TierSnapshot } from '../core/demotion';
 import {
   answerToJson,
   type SqlAnswer,
@@ -28,7 +29,7 @@ const STREAM_IDLE_MS = 60_000;
 
 const UNAVAILABLE = /^(08|53|57P|58)/;
 
-export class PostgresSql implements SqlStore {
+export class PostgresSql implements SqlStore, BothTiers<HotQuery> {
   private readonly pool: Pool;
 
   constructor(
@@ -47,9 +48,7 @@ export class PostgresSql implements SqlStore {
   }
 
   async query(sql: string, format: SqlFormat): Promise<SqlResult> {
-    const answer = await this.run(stripEnd(sql));
-    if (format === 'arrow') return answerToArrow(answer);
-    return format === 'csv' ? answerToCsv(answer) : answerToJson(answer);
+    return inFormat(await this.run(stripEnd(sql)), format);
   }
 
   /** Parts of `STREAM_ROWS` rows, each an IPC stream of its own. No limit of rows; the time limit is one of each part. */
@@ -82,13 +81,9 @@ export class PostgresSql implements SqlStore {
   }
 
   private async run(sql: string): Promise<SqlAnswer> {
-    const startedAt = performance.now();
     const client = await this.begin(sql);
     try {
-      const read = await (CURSOR_STATEMENT.test(sql) ? this.throughCursor(client, sql) : oneStatement(client, sql));
-      const answer = toAnswer({ fields: read.fields, rows: read.rows.slice(0, this.limits.rowsMax) });
-      const elapsedMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
-      return { ...answer, elapsedMs, truncated: read.rows.length > this.limits.rowsMax };
+      return await this.read(client, sql);
     } catch (error) {
       throw sqlError(error);
     } finally {
@@ -96,20 +91,28 @@ export class PostgresSql implements SqlStore {
     }
   }
 
-  /** A connection in a transaction that cannot write; `rollback` gives it back. Throws SqlError. */
-  private async begin(sql: string): Promise<PoolClient> {
-    if (!CURSOR_STATEMENT.test(sql) && !OTHER_STATEMENT.test(sql))
-      throw new SqlError('only SELECT, WITH, VALUES, TABLE, EXPLAIN and SHOW', '25006', 'invalid');
-    let client: PoolClient;
+  private async read(client: PoolClient, sql: string): Promise<SqlAnswer> {
+    const startedAt = performance.now();
+    const read = await (CURSOR_STATEMENT.test(sql) ? this.throughCursor(client, sql) : oneStatement(client, sql));
+    const answer = toAnswer({ fields: read.fields, rows: read.rows.slice(0, this.limits.rowsMax) });
+    const elapsedMs = Math.round((performance.now() - startedAt) * 1000) / 1000;
+    return { ...answer, elapsedMs, truncated: read.rows.length > this.limits.rowsMax };
+  }
+
+  private async connect(): Promise<PoolClient> {
     try {
-      client = await this.pool.connect();
+      return await this.pool.connect();
     } catch (error) {
       throw new SqlError('postgresql does not answer', '', 'unavailable', { cause: error });
     }
+  }
+
+  /** A connection in a transaction that cannot write; `rollback` gives it back. Throws SqlError. */
+  private async begin(sql: string): Promise<PoolClient> {
+    checkStatement(sql);
+    const client = await this.connect();
     try {
-      await client.query(
-        `BEGIN READ ONLY; SET LOCAL statement_timeout = ${this.limits.timeoutMs}; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'`,
-      );
+      await client.query(`BEGIN READ ONLY; ${settings(this.limits.timeoutMs)}`);
     } catch (error) {
       await rollback(client);
       throw sqlError(error);
@@ -119,12 +122,89 @@ export class PostgresSql implements SqlStore {
 
   private async throughCursor(client: PoolClient, sql: string): Promise<Rows> {
     await oneStatement(client, declareCursor(sql));
-    return oneStatement(client, `FETCH FORWARD ${this.limits.rowsMax + 1} FROM answer`);
+    const rows = await oneStatement(client, `FETCH FORWARD ${this.limits.rowsMax + 1} FROM answer`);
+    await client.query('CLOSE answer');
+    return rows;
+  }
+
+  async snapshot<T>(tables: readonly string[], work: (snapshot: TierSnapshot<HotQuery>) => Promise<T>): Promise<T> {
+    let client: PoolClient | undefined;
+    try {
+      client = await this.connect();
+      // Between queries nothing else listens, and an error that nobody hears would end the process.
+      client.on('error', ignore);
+      const hidden = await beginSnapshot(client, tables, this.limits.timeoutMs);
+      return await work({ hidden, hot: this.inTurn(client) });
+    } catch (error) {
+      throw (error as { code?: unknown }).code === undefined ? error : sqlError(error);
+    } finally {
+      if (client !== undefined) {
+        await rollback(client);
+        client.removeListener('error', ignore);
+      }
+    }
+  }
+
+  /** Queries on one connection, one after the other. */
+  private inTurn(client: PoolClient): HotQuery {
+    let last: Promise<unknown> = Promise.resolve();
+    return (sql, format) => {
+      const turn = last.then(() => this.answer(client, stripEnd(sql), format));
+      last = turn.catch(() => undefined);
+      return turn;
+    };
+  }
+
+  private async answer(client: PoolClient, sql: string, format: SqlFormat): Promise<SqlResult> {
+    checkStatement(sql);
+    // A query that is refused must not take the snapshot from those that follow.
+    await client.query('SAVEPOINT query');
+    try {
+      return inFormat(await this.read(client, sql), format);
+    } catch (error) {
+      await client.query('ROLLBACK TO SAVEPOINT query').catch(() => undefined);
+      throw sqlError(error);
+    }
   }
 
   async close(): Promise<void> {
     await this.pool.end();
   }
+}
+
+const ignore = (): void => undefined;
+
+/** A query within a snapshot. */
+export type HotQuery = (sql: string, format: SqlFormat) => Promise<SqlResult>;
+
+const settings = (timeoutMs: number): string =>
+  `SET LOCAL statement_timeout = ${timeoutMs}; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'`;
+
+const PRESENT = 'SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NOT NULL';
+
+/**
+ * Locks first, then the snapshot, which is taken by the first statement that reads: whatever is hidden in it stays so as long as the
+ * locks are held (core/demotion.ts).
+ */
+async function beginSnapshot(client: PoolClient, tables: readonly string[], timeoutMs: number): Promise<readonly string[]> {
+  const { rows } = await client.query<{ name: string }>(PRESENT, [[...tables, '_demotions']]);
+  const present = rows.map(({ name }) => name);
+  const locked = tables.filter((table) => present.includes(table)).map((table) => `ONLY "${table.replaceAll('"', '""')}"`);
+  const lock = locked.length === 0 ? '' : `; LOCK TABLE ${locked.join(', ')} IN ACCESS SHARE MODE`;
+  await client.query(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${settings(timeoutMs)}${lock}`);
+  if (!present.includes('_demotions')) return [];
+  const hidden = await client.query<{ id: string }>('SELECT id FROM _demotions WHERE hidden AND table_name = ANY ($1)', [tables]);
+  return hidden.rows.map(({ id }) => String(BigInt(`0x${id}`)));
+}
+
+function checkStatement(sql: string): void {
+  if (CURSOR_STATEMENT.test(sql) || OTHER_STATEMENT.test(sql)) return;
+  throw new SqlError('only SELECT, WITH, VALUES, TABLE, EXPLAIN and SHOW', '25006', 'invalid');
+}
+
+function inFormat(answer: SqlAnswer, format: SqlFormat): SqlResult {
+  if (format === 'arrow') return answerToArrow(answer);
+  return format === 'csv' ? answerToCsv(answer) : answerToJson(answer);
 }
 
 interface Rows {

@@ -1,9 +1,13 @@
 /** Demotions on a real PostgreSQL and a real ClickHouse engine: every type, every step cut off, back again, late rows. */
+import type { RecordBatch } from 'apache-arrow';
 import * as fc from 'fast-check';
 import { COLUMN_TYPES } from '../../src/columnar/arrow-type';
+import { concatRows, wholeBatch } from '../../src/columnar/concat';
 import { recordBatch } from '../../src/columnar/record-batch';
+import { countsInCold } from '../../src/core/demotion';
 import type { TableName } from '../../src/core/ids';
 import type { ColumnSchema, TableSchema } from '../../src/core/table-schema';
+import { PostgresSql } from '../../src/query/hot';
 import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { COLUMN_VALUES, type ColumnValue, columnOf } from '../support/columns';
 import { DemotionRig } from '../support/demotion-rig';
@@ -20,7 +24,7 @@ let rig: DemotionRig;
 
 beforeAll(async () => {
   [postgres, clickhouse] = await Promise.all([startPostgres(), startClickHouse()]);
-  rig = new DemotionRig(postgres.url, clickhouse);
+  rig = new DemotionRig('ab'.repeat(16), postgres.url, clickhouse);
   await rig.start();
 }, 60_000);
 afterEach(() => rig.stopRunners());
@@ -47,7 +51,7 @@ async function hotRows(table: string): Promise<string[]> {
   return rows.map(({ row }) => row);
 }
 
-const count = async (sql: string): Promise<number> => Number((await clickhouse.rows(sql))[0]?.[0]);
+const coldCount = async (sql: string): Promise<number> => Number((await clickhouse.rows(sql))[0]?.[0]);
 
 test('every type goes to ClickHouse and comes back as it was, nulls and kinds of attributes included', async () => {
   const types = COLUMN_TYPES;
@@ -91,7 +95,7 @@ test('every type goes to ClickHouse and comes back as it was, nulls and kinds of
   expect(demoted.error).toBeUndefined();
   expect(demoted).toMatchObject({ state: 'demoted', digest: { count: rows + 3 } });
   expect(await hotRows('all_types')).toEqual([]);
-  expect(await count('SELECT count() FROM all_types')).toBe(rows + 3);
+  expect(await coldCount('SELECT count() FROM all_types')).toBe(rows + 3);
   expect(
     await clickhouse.rows(
       `SELECT c_attributes['b'], c_attributes['e'], c_attributes['h'], c_json FROM all_types WHERE c_attributes['c'] = 'true'`,
@@ -101,7 +105,7 @@ test('every type goes to ClickHouse and comes back as it was, nulls and kinds of
   expect(await runner.restore('all_types', FIRST_DAY_MS, FIRST_DAY_MS + DAY_MS)).toHaveLength(1);
   expect((await rig.settled('all_types'))[0]).toMatchObject({ state: 'restored', rowsBack: rows + 3 });
   expect(await hotRows('all_types')).toEqual(before);
-  expect(await count('SELECT count() FROM all_types')).toBe(0);
+  expect(await coldCount('SELECT count() FROM all_types')).toBe(0);
   // The partition is one like any other again.
   const { rows: partitions } = await rig.client.query(
     'SELECT tableoid::regclass::text AS name, count(*)::int AS n FROM all_types GROUP BY 1',
@@ -109,3 +113,234 @@ test('every type goes to ClickHouse and comes back as it was, nulls and kinds of
   expect(partitions).toEqual([{ name: '_p20260105_all_types', n: rows + 3 }]);
   await rig.client.query('DELETE FROM all_types WHERE c_attributes IS NULL');
 }, 60_000);
+
+/** Rows of `count` metrics-like values over one day, in order. */
+const EVENTS = schemaOf('events', [
+  { name: 'app', type: 'string', nullable: true, lowCardinality: true },
+  { name: 'value', type: 'float64', nullable: true },
+  { name: 'labels', type: 'attributes', nullable: true },
+]);
+
+function eventsOf(dayMs: number, count: number, first = 0) {
+  const rows = Array.from({ length: count }, (_, i) => first + i);
+  const times = rows.map((row) => BigInt(dayMs) * 1_000_000n + (BigInt(row - first) * DAY_NS) / BigInt(count));
+  return recordBatch([
+    { name: 'time', data: timestamps(times) },
+    {
+      name: 'app',
+      data: columnOf(
+        'string',
+        rows.map((row) => `app ${row % 3}`),
+        'shared',
+      ),
+    },
+    { name: 'value', data: columnOf('float64', rows, 'plain') },
+    {
+      name: 'labels',
+      data: columnOf(
+        'attributes',
+        rows.map((row) => ({ row: `${row}` })),
+        'plain',
+      ),
+    },
+  ]);
+}
+
+/** Rows that a reader of both tiers sees: number of them, of different ones, and their sum. */
+async function visible(table: string): Promise<number[]> {
+  const reader = new PostgresSql(postgres.url, { rowsMax: 10, timeoutMs: 20_000 });
+  try {
+    return await reader.snapshot([table], async ({ hot, hidden }) => {
+      const { body } = await hot(`SELECT count(*), coalesce(sum(value), 0)::float8 FROM ${table}`, 'json');
+      const [[hotCount, hotSum]] = (JSON.parse(body as string) as { rows: [string, number][] }).rows;
+      const [[coldRows, coldSum]] = (await clickhouse.rows(
+        `SELECT count(), sum(value) FROM ${table} WHERE ${countsInCold(hidden)}`,
+      )) as [string, number][];
+      return [Number(hotCount) + Number(coldRows), hotSum + coldSum];
+    });
+  } finally {
+    await reader.close();
+  }
+}
+
+/** A store that fails at its n-th step, before or after the step took effect, as often as asked. */
+function failing<T extends object>(target: T, shouldFail: (method: string, when: 'before' | 'after') => boolean): T {
+  return new Proxy(target, {
+    get: (object, property) => {
+      const value: unknown = Reflect.get(object, property);
+      if (typeof value !== 'function') return value;
+      const method = String(property);
+      const call = value.bind(object) as (...args: unknown[]) => unknown;
+      if (!STEP_METHODS.has(method)) return call;
+      return async (...args: unknown[]) => {
+        if (shouldFail(method, 'before')) throw new Error(`cut off before ${method}`);
+        const result = await call(...args);
+        if (shouldFail(method, 'after')) throw new Error(`cut off after ${method}`);
+        return result;
+      };
+    },
+  });
+}
+
+const STEP_METHODS = new Set([
+  'close',
+  'update',
+  'flip',
+  'reopen',
+  'bringBack',
+  'flipBack',
+  'insert',
+  'slices',
+  'erase',
+  'count',
+]);
+
+test('cut off before and after every step, there and back: each row is seen once at every moment', async () => {
+  await rig.create(EVENTS);
+  const day = FIRST_DAY_MS + DAY_MS;
+  await rig.write(EVENTS, eventsOf(day, 3_000));
+  const expected = [3_000, (3_000 * 2_999) / 2];
+  const before = await hotRows('events');
+  const failed = new Set<string>();
+  const once = (method: string, when: 'before' | 'after'): boolean => {
+    const point = `${when} ${method}`;
+    if (failed.has(point)) return false;
+    failed.add(point);
+    return true;
+  };
+  const seen: string[] = [];
+  const watching = new AbortController();
+  const watch = (async () => {
+    while (!watching.signal.aborted) seen.push(JSON.stringify(await visible('events')));
+  })();
+  const cutting = { hot: failing(rig.hot, once), cold: failing(rig.cold, once) };
+  const runner = rig.runner(cutting);
+  await runner.demote('events', 2 * DAY_MS);
+  const [demotion] = await rig.settled('events');
+  expect(demotion).toMatchObject({ state: 'demoted', digest: { count: 3_000 } });
+  expect(await hotRows('events')).toEqual([]);
+  expect(await coldCount('SELECT uniqExact(_batch_lo) FROM events')).toBeGreaterThan(3);
+  await runner.restore('events', day, day + DAY_MS);
+  expect((await rig.settled('events'))[0]).toMatchObject({ state: 'restored', rowsBack: 3_000 });
+  watching.abort();
+  await watch;
+  expect(await hotRows('events')).toEqual(before);
+  expect(await coldCount('SELECT count() FROM events')).toBe(0);
+  expect(new Set(seen)).toEqual(new Set([JSON.stringify(expected)]));
+  // `reopen` comes with aborting only.
+  expect(failed.size).toBe((STEP_METHODS.size - 1) * 2);
+}, 90_000);
+
+test('late rows of a closed day are left out of the hot write, and nobody else can write there either', async () => {
+  const schema = { ...EVENTS, table: 'late_events' as TableName };
+  await rig.create(schema);
+  await rig.write(schema, eventsOf(FIRST_DAY_MS, 500));
+  const [planned] = await rig.hot.plan(await rig.hot.partitions(schema, FIRST_DAY_MS + 3 * DAY_MS));
+  const closed = await rig.hot.close(planned, schema);
+  expect(closed).toMatchObject({ state: 'copying', layout: { columns: schema.columns } });
+  await expect(rig.client.query(`INSERT INTO late_events (time) VALUES ('2026-01-05 03:00Z')`)).rejects.toMatchObject({
+    code: '55006',
+  });
+  await expect(rig.client.query('DELETE FROM late_events')).rejects.toMatchObject({ code: '55006' });
+
+  const both = concatRows([eventsOf(FIRST_DAY_MS, 3, 600), eventsOf(FIRST_DAY_MS + DAY_MS, 2, 700)].map(wholeBatch));
+  const diverted: number[][] = [];
+  await rig.write(schema, both, async (rows) => void diverted.push([...rows]));
+  expect(diverted).toEqual([[0, 1, 2]]);
+  await expect(rig.write(schema, both)).rejects.toMatchObject({ failure: 'retry' });
+  // An end of the day is not the day.
+  const edges = [
+    BigInt(FIRST_DAY_MS) * 1_000_000n - 1n,
+    BigInt(FIRST_DAY_MS) * 1_000_000n,
+    BigInt(FIRST_DAY_MS + DAY_MS) * 1_000_000n - 1n,
+  ];
+  await rig.write(
+    schema,
+    recordBatch([{ name: 'time', data: timestamps(edges) }]),
+    async (rows) => void diverted.push([...rows]),
+  );
+  expect(diverted[1]).toEqual([1, 2]);
+
+  const runner = rig.runner();
+  await rig.settled('late_events');
+  // A server that starts anew makes no partition for the day.
+  const again = new DemotionRig('cd'.repeat(16), postgres.url, clickhouse);
+  await again.start();
+  try {
+    await again.write(schema, eventsOf(FIRST_DAY_MS, 1), async (rows) => void diverted.push([...rows]));
+  } finally {
+    await again.stop();
+  }
+  expect(diverted[2]).toEqual([0]);
+  const days = await rig.client.query(
+    "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'late_events'::regclass",
+  );
+  expect(days.rows.map(({ name }: { name: string }) => name)).not.toContain('_p20260105_late_events');
+  expect((await rig.client.query('SELECT count(*)::int AS n FROM late_events')).rows).toEqual([{ n: 3 }]);
+  await runner.restore('late_events', FIRST_DAY_MS, FIRST_DAY_MS + DAY_MS);
+  await rig.settled('late_events');
+  await rig.write(schema, eventsOf(FIRST_DAY_MS, 1));
+  expect((await rig.client.query('SELECT count(*)::int AS n FROM late_events')).rows).toEqual([{ n: 504 }]);
+}, 60_000);
+
+test('what cannot be moved without loss stays hot, open and as it was, with the reason', async () => {
+  const schema = { ...EVENTS, table: 'odd_events' as TableName };
+  await rig.create(schema);
+  await rig.write(schema, eventsOf(FIRST_DAY_MS, 400));
+  const reasons: string[] = [];
+  const tryIt = async (more: Parameters<DemotionRig['runner']>[0] = {}): Promise<void> => {
+    const runner = rig.runner(more);
+    await runner.demote('odd_events', 2 * DAY_MS);
+    const last = (await rig.settled('odd_events')).at(-1);
+    expect(last?.state).toBe('aborted');
+    reasons.push(last?.error ?? '');
+    await rig.stopRunners();
+    expect(await coldCount('SELECT count() FROM odd_events')).toBe(0);
+  };
+  const before = await hotRows('odd_events');
+  // A copy that lost a row, one with a row twice, and one with a value changed.
+  const batches: ((batch: RecordBatch) => RecordBatch)[] = [
+    (batch) => concatRows([{ batch, runs: Int32Array.of(1, batch.numRows) }]),
+    (batch) => concatRows([{ batch, runs: Int32Array.of(0, batch.numRows, 0, 1) }]),
+    (batch) =>
+      recordBatch(
+        batch.schema.fields.map(({ name }, i) => ({
+          name,
+          data:
+            name === 'value'
+              ? columnOf(
+                  'float64',
+                  Array.from({ length: batch.numRows }, () => 1),
+                  'plain',
+                )
+              : batch.data.children[i],
+        })),
+      ),
+  ];
+  for (const change of batches) {
+    const insert: typeof rig.cold.insert = (demotion, of, at, batch, mayHaveRun) =>
+      rig.cold.insert(demotion, of, at, change(batch), mayHaveRun);
+    await tryIt({ cold: new Proxy(rig.cold, { get: (target, name) => (name === 'insert' ? insert : bound(target, name)) }) });
+  }
+  expect(await hotRows('odd_events')).toEqual(before);
+  await rig.client.query('ALTER TABLE odd_events ADD COLUMN note text; UPDATE odd_events SET note = value::text WHERE value < 3');
+  await tryIt();
+  await rig.client.query('ALTER TABLE odd_events DROP COLUMN note');
+  await rig.client.query(`INSERT INTO odd_events (time, value) VALUES ('2026-01-05 12:00Z', 1), ('2026-01-05 13:00Z', 'NaN')`);
+  await rig.client.query(`UPDATE odd_events SET labels = '[1]' WHERE value = 7`);
+  await tryIt();
+  expect(reasons.map((reason) => reason.replaceAll('_p20260105_odd_events', 'it'))).toEqual([
+    expect.stringMatching(/differs: \d+ rows against \d+/),
+    expect.stringMatching(/differs: \d+ rows against \d+/),
+    'the copy of it differs: column value',
+    'column note of it holds values and is not in the schema of odd_events',
+    'it: attributes must be a JSON object',
+  ]);
+  await rig.write(schema, eventsOf(FIRST_DAY_MS, 1));
+}, 90_000);
+
+/** A method of the target that can be called apart from it. */
+function bound(target: object, name: string | symbol): unknown {
+  const value: unknown = Reflect.get(target, name);
+  return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+}

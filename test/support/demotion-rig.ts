@@ -11,8 +11,6 @@ import { DemotionRunner, type DemotionRunnerOptions } from '../../src/tiering/de
 import type { TestClickHouse } from './clickhouse';
 import { writeOf } from './metric-batches';
 
-const WAL = 'ab'.repeat(16);
-
 /** Both sinks on real stores with a runner of demotions, as the server puts them together. */
 export class DemotionRig {
   readonly telemetry = new Telemetry();
@@ -26,6 +24,7 @@ export class DemotionRig {
   private lsn = 0;
 
   constructor(
+    private readonly walId: string,
     postgres: string,
     readonly clickhouse: TestClickHouse,
   ) {
@@ -33,7 +32,7 @@ export class DemotionRig {
     this.hotSink = new PostgresSink({ url: postgres, logger, telemetry: this.telemetry });
     this.coldSink = new ClickHouseSink({ url: clickhouse.url, logger });
     this.hot = new PostgresDemotions({ url: postgres, logger, chunkBytes: 64 * 1024, lockTimeoutMs: 200 });
-    this.cold = new ClickHouseDemotions({ url: clickhouse.url, sink: this.coldSink, sliceRows: 500 });
+    this.cold = new ClickHouseDemotions({ urls: [clickhouse.url], sink: this.coldSink, sliceRows: 500 });
     this.client = new Client({ connectionString: postgres });
   }
 
@@ -51,8 +50,13 @@ export class DemotionRig {
   }
 
   async write(schema: TableSchema, batch: RecordBatch, onDiverted?: (rows: readonly number[]) => Promise<void>): Promise<void> {
-    const write = writeOf(WAL, ++this.lsn, batch, schema);
-    await this.hotSink.write({ ...write, refused: new Set(), ...(onDiverted === undefined ? {} : { onDiverted }) });
+    const write = writeOf(this.walId, ++this.lsn, batch, schema);
+    const refused = new Set<number>();
+    const divert = async (rows: readonly number[]): Promise<void> => {
+      await onDiverted?.(rows);
+      for (const row of rows) refused.add(row);
+    };
+    await this.hotSink.write({ ...write, refused, ...(onDiverted === undefined ? {} : { onDiverted: divert }) });
   }
 
   runner(more: Partial<DemotionRunnerOptions> = {}): DemotionRunner {

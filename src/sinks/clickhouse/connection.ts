@@ -154,7 +154,7 @@ interface AnswerHead {
 }
 
 const exceptionCode = ({ response_headers: headers }: AnswerHead): string =>
-  String((headers['x-clickhouse-exception-code'] as string | undefined) ?? '');
+  (headers['x-clickhouse-exception-code'] as string | undefined) ?? '';
 
 const failed = (head: AnswerHead): boolean => head.http_status_code !== OK || exceptionCode(head) !== '';
 

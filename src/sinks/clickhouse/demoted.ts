@@ -8,21 +8,23 @@ import { concatRows } from '../../columnar/concat';
 import { runsByDay } from '../../columnar/partition';
 import { type ColdDemotions, copiedSchema, type Demotion, DemotionRefusedError, type TimeSlice } from '../../core/demotion';
 import { lsn, type WalId } from '../../core/ids';
-import { SinkError } from '../../core/sink';
+import { type Sink, SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
+import { localTable } from './cluster';
 import { Connection } from './connection';
 import { BATCH_HI } from './ddl';
 import { toSinkError } from './errors';
 import { addKept, hotForm, KEPT_COLUMN, withKept } from './kept';
 import { type Location, parseLocation } from './location';
-import type { ClickHouseSink } from './sink';
 import { identifier, literal, qualified } from './sql';
 
 export interface ClickHouseDemotionsOptions {
-  /** See location.ts. */
-  readonly url: string;
-  /** Inserts the rows. */
-  readonly sink: Pick<ClickHouseSink, 'write' | 'ensureTable'>;
+  /** Of every shard, see location.ts. */
+  readonly urls: readonly string[];
+  /** Inserts the rows, each write on one shard. */
+  readonly sink: Pick<Sink, 'write' | 'ensureTable'>;
+  /** Are the rows in local tables behind a Distributed one (cluster.ts)? */
+  readonly distributed?: boolean | undefined;
   /** Rows of one slice, about; default 200,000. */
   readonly sliceRows?: number;
 }
@@ -35,12 +37,15 @@ const MINUTE_NS = 60_000_000_000n;
 const DAY_MS = 86_400_000;
 
 export class ClickHouseDemotions implements ColdDemotions {
-  private readonly location: Location;
-  private readonly connection: Connection;
+  private readonly shards: readonly Shard[];
 
+  /** Throws TypeError for a bad URL. */
   constructor(private readonly options: ClickHouseDemotionsOptions) {
-    this.location = parseLocation(options.url);
-    this.connection = new Connection({ location: this.location, queryTimeoutMs: QUERY_TIMEOUT_MS, connectionsMax: 2 });
+    this.shards = options.urls.map((url) => {
+      const location = parseLocation(url);
+      const connection = new Connection({ location, queryTimeoutMs: QUERY_TIMEOUT_MS, connectionsMax: 2 });
+      return { location, connection };
+    });
   }
 
   async insert(
@@ -74,14 +79,17 @@ export class ClickHouseDemotions implements ColdDemotions {
     await this.options.sink.ensureTable(withKept(copiedSchema(schema, demotion)));
     const time = identifier(copiedSchema(schema, demotion).timeColumn);
     const from = fromNs === undefined ? '' : ` AND ${time} >= ${nanoTime(fromNs)}`;
-    const minutes = await this.rows<{ minute: string; n: string }>(
-      `SELECT toUnixTimestamp64Nano(${time}) - positiveModulo(toUnixTimestamp64Nano(${time}), ${MINUTE_NS}) AS minute, count() AS n
-        FROM ${this.table(demotion)} WHERE ${ofDemotion(demotion)}${from} GROUP BY minute ORDER BY minute`,
-    );
+    const minutes = new Map<bigint, number>();
+    for (const shard of this.shards) {
+      const rows = await rowsFrom<{ minute: string; n: string }>(
+        shard,
+        `SELECT toUnixTimestamp64Nano(${time}) - positiveModulo(toUnixTimestamp64Nano(${time}), ${MINUTE_NS}) AS minute, count() AS n
+          FROM ${this.table(demotion, shard)} WHERE ${ofDemotion(demotion)}${from} GROUP BY minute`,
+      );
+      for (const { minute, n } of rows) minutes.set(BigInt(minute), (minutes.get(BigInt(minute)) ?? 0) + Number(n));
+    }
     const slices: TimeSlice[] = [];
-    for (const { minute, n } of minutes) {
-      const fromMinute = BigInt(minute);
-      const rows = Number(n);
+    for (const [fromMinute, rows] of [...minutes].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const last = slices.at(-1);
       const next = { fromNs: last?.fromNs ?? fromMinute, toNs: fromMinute + MINUTE_NS, rows: (last?.rows ?? 0) + rows };
       if (last !== undefined && next.rows <= sliceRows) slices[slices.length - 1] = next;
@@ -93,12 +101,14 @@ export class ClickHouseDemotions implements ColdDemotions {
   async *read(demotion: Demotion, schema: TableSchema, { fromNs, toNs }: TimeSlice): AsyncIterable<RecordBatch> {
     const time = identifier(schema.timeColumn);
     const columns = [...schema.columns, KEPT_COLUMN].map(({ name }) => identifier(name)).join(', ');
-    const sql =
-      `SELECT ${columns} FROM ${this.table(demotion)} WHERE ${ofDemotion(demotion)} ` +
-      `AND ${time} >= ${nanoTime(fromNs)} AND ${time} < ${nanoTime(toNs)} FORMAT ArrowStream`;
     try {
-      const stream = this.connection.stream(sql, { settings: ARROW_SETTINGS });
-      for await (const batch of await RecordBatchReader.from(stream)) yield hotForm(batch, schema);
+      for (const shard of this.shards) {
+        const sql =
+          `SELECT ${columns} FROM ${this.table(demotion, shard)} WHERE ${ofDemotion(demotion)} ` +
+          `AND ${time} >= ${nanoTime(fromNs)} AND ${time} < ${nanoTime(toNs)} FORMAT ArrowStream`;
+        const stream = shard.connection.stream(sql, { settings: ARROW_SETTINGS });
+        for await (const batch of await RecordBatchReader.from(stream)) yield hotForm(batch, schema);
+      }
     } catch (error) {
       throw error instanceof RangeError ? new DemotionRefusedError(error.message, { cause: error }) : toSinkError(error);
     }
@@ -106,44 +116,50 @@ export class ClickHouseDemotions implements ColdDemotions {
 
   async erase(demotion: Demotion, schema: TableSchema): Promise<void> {
     await this.options.sink.ensureTable(withKept(copiedSchema(schema, demotion)));
+    for (const shard of this.shards) await this.eraseFrom(shard, demotion);
+  }
+
+  private async eraseFrom(shard: Shard, demotion: Demotion): Promise<void> {
     const ours = `startsWith(query_id, ${literal(`${walIdOf(demotion)}/`)})`;
-    await this.attempt(() => this.connection.command(`KILL QUERY WHERE ${ours} SYNC`));
-    const [running] = await this.rows<{ n: string }>(`SELECT count() AS n FROM system.processes WHERE ${ours}`);
+    await attempt(() => shard.connection.command(`KILL QUERY WHERE ${ours} SYNC`));
+    const [running] = await rowsFrom<{ n: string }>(shard, `SELECT count() AS n FROM system.processes WHERE ${ours}`);
     if (running?.n !== '0') throw new SinkError('retry', 'an insert of the demotion is still running');
-    if ((await this.count(demotion)) === 0) return;
+    if ((await this.count(shard, demotion)) === 0) return;
     for (const day of daysBetween(demotion)) {
-      const sql = `ALTER TABLE ${this.table(demotion)} DELETE IN PARTITION ${day} WHERE ${ofDemotion(demotion)}`;
-      await this.attempt(() => this.connection.command(sql, { settings: { mutations_sync: '2' } }));
+      const sql = `ALTER TABLE ${this.table(demotion, shard)} DELETE IN PARTITION ${day} WHERE ${ofDemotion(demotion)}`;
+      await attempt(() => shard.connection.command(sql, { settings: { mutations_sync: '2' } }));
     }
-    const left = await this.count(demotion);
+    const left = await this.count(shard, demotion);
     if (left > 0) throw new SinkError('retry', `clickhouse still holds ${left} rows of a demotion that was deleted`);
   }
 
-  private async count(demotion: Demotion): Promise<number> {
-    const [found] = await this.rows<{ n: string }>(
-      `SELECT count() AS n FROM ${this.table(demotion)} WHERE ${ofDemotion(demotion)}`,
-    );
+  private async count(shard: Shard, demotion: Demotion): Promise<number> {
+    const sql = `SELECT count() AS n FROM ${this.table(demotion, shard)} WHERE ${ofDemotion(demotion)}`;
+    const [found] = await rowsFrom<{ n: string }>(shard, sql);
     return Number(found?.n ?? Number.NaN);
   }
 
-  private table({ table }: Demotion): string {
-    return qualified(this.location.database, table);
-  }
-
-  private rows<T>(sql: string): Promise<T[]> {
-    return this.attempt(() => this.connection.rows<T>(sql));
-  }
-
-  private async attempt<T>(action: () => Promise<T>): Promise<T> {
-    try {
-      return await action();
-    } catch (error) {
-      throw toSinkError(error);
-    }
+  private table({ table }: Demotion, { location }: Shard): string {
+    return qualified(location.database, localTable(table, { distributed: this.options.distributed === true }));
   }
 
   async stop(): Promise<void> {
-    await this.connection.close();
+    await Promise.all(this.shards.map(({ connection }) => connection.close()));
+  }
+}
+
+interface Shard {
+  readonly location: Location;
+  readonly connection: Connection;
+}
+
+const rowsFrom = <T>({ connection }: Shard, sql: string): Promise<T[]> => attempt(() => connection.rows<T>(sql));
+
+async function attempt<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    throw toSinkError(error);
   }
 }
 

@@ -131,7 +131,7 @@ function keepPieces(data: Data, numbers: Int32Array, texts: KeptTexts, pieces: I
 
 function kindsOf(data: Data, name: string, texts: KeptTexts): Int32Array | undefined {
   const { values } = viewColumn(data);
-  const [key, value] = values.children[0]!.children;
+  const [key, value] = values.children[0].children;
   const kinds = value.children[0].values as Uint8Array;
   if (kinds.every((kind) => kind === ATTRIBUTE_KIND.string)) return undefined;
   const keys = viewColumn(key);
@@ -197,8 +197,7 @@ function keptRows(data: Data | undefined, length: number): KeptRows {
   const ids = new Int32Array(length);
   for (let row = 0; row < length; row++) {
     const at = positionOf(view, row);
-    ids[row] =
-      at < 0 ? interner.internString('') : interner.intern(values as Uint8Array, valueOffsets[at]!, valueOffsets[at + 1]!);
+    ids[row] = at < 0 ? interner.internString('') : interner.intern(values as Uint8Array, valueOffsets[at], valueOffsets[at + 1]);
   }
   const kept = Array.from({ length: interner.size }, (_, id) => {
     const text = Buffer.from(interner.values.valueAt(id)).toString();
@@ -234,7 +233,7 @@ function withNulls(data: Data, isNull: (row: number) => boolean): Data {
 const VALUE_TYPE = new Struct([new Field('kind', new Uint8(), false), new Field('text', new Utf8(), false)]);
 
 function attributesBack(name: string, data: Data, ids: Int32Array, kept: readonly Kept[]): Data {
-  const [key, text] = data.children[0]!.children;
+  const [key, text] = data.children[0].children;
   const kinds = new Uint8Array(text.length).fill(ATTRIBUTE_KIND.string);
   const others = kept.map((each) => own(each.kinds, name));
   const { valueOffsets } = data;

@@ -45,7 +45,7 @@ export async function* decodeCopy(
 }
 
 class RowReader {
-  private rest: Uint8Array<ArrayBufferLike> = new Uint8Array(0);
+  private rest: Uint8Array = new Uint8Array(0);
   private columns: { name: string; decoder: FieldDecoder }[] = [];
   private readonly fields: number;
   private rows = 0;

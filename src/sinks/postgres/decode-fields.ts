@@ -141,7 +141,8 @@ function decimalOf(view: DataView, at: number): WideInteger {
     const group = view.getUint16(at + 8 + i * 2) / unit;
     fits &&= Number.isInteger(group) && scratch.multiplyAdd(NUMERIC_DIGIT / unit, group);
   }
-  if (!fits || !toDecimalScale(scratch, scale - excess)) throw new RangeError('a numeric has more digits than a decimal can hold');
+  if (!fits || !toDecimalScale(scratch, scale - excess))
+    throw new RangeError('a numeric has more digits than a decimal can hold');
   scratch.isNegative = sign === NEGATIVE;
   return scratch;
 }

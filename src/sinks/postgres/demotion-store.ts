@@ -136,7 +136,7 @@ export async function lockDemotions(pool: Pool): Promise<DemotionLock | undefine
   };
   try {
     const { rows } = await client.query<{ locked: boolean }>(`SELECT pg_try_advisory_lock(${RUNNER_LOCK}) AS locked`);
-    if (rows[0]?.locked !== true) {
+    if (!rows[0]?.locked) {
       giveBack();
       return undefined;
     }

@@ -40,6 +40,8 @@ export interface PostgresDemotionsOptions {
   readonly statementTimeoutMs?: number;
   /** Longest wait for the locks of a step that others have to wait for, milliseconds; default 500. */
   readonly lockTimeoutMs?: number;
+  /** Does somebody else (pg_partman) make the partitions, for rows of the DEFAULT one too? */
+  readonly partitionsAreForeign?: boolean;
   /** Heap bytes of one chunk; default 32 MiB. */
   readonly chunkBytes?: number;
 }
@@ -88,6 +90,7 @@ export class PostgresDemotions implements HotDemotions {
   }
 
   async adoptStrays(schema: TableSchema, beforeMs: number): Promise<void> {
+    if (this.options.partitionsAreForeign === true) return;
     const stored = storeForm(schema);
     await this.transaction(async (client) => {
       await lockDdl(client);
@@ -100,12 +103,8 @@ export class PostgresDemotions implements HotDemotions {
           WHERE isfinite(${time}) AND ${time} < to_timestamp($1::float8 / 1000) ORDER BY 1 LIMIT ${NEW_PARTITIONS_MAX}`,
         [beforeMs],
       );
-      if (rows.length > 0)
-        await addPartitions(
-          client,
-          stored,
-          rows.map(({ day }) => day),
-        );
+      const days = rows.map(({ day }) => day);
+      if (days.length > 0) await addPartitions(client, stored, days, { partman: undefined });
     });
   }
 
@@ -139,7 +138,7 @@ export class PostgresDemotions implements HotDemotions {
           current_setting('block_size')::int AS block_bytes, pg_table_size($1::regclass) AS bytes`,
         [partition],
       );
-      const { blocks, block_bytes: blockBytes, bytes } = rows[0]!;
+      const { blocks, block_bytes: blockBytes, bytes } = rows[0];
       // Where rows keep most of their bytes elsewhere (TOAST), a chunk has fewer blocks.
       const perBlock = blocks === 0 ? blockBytes : Math.max(blockBytes, Number(bytes) / blocks);
       const chunkBlocks = Math.max(1, Math.floor((this.options.chunkBytes ?? CHUNK_BYTES) / perBlock));
@@ -207,7 +206,7 @@ export class PostgresDemotions implements HotDemotions {
     const { partition } = demotion;
     return this.lockedStep(async (client) => {
       const { rows } = await client.query<{ found: string | null }>('SELECT to_regclass($1) AS found', [partition]);
-      if (rows[0]?.found != null) {
+      if (typeof rows[0]?.found === 'string') {
         await client.query(
           `DROP TRIGGER IF EXISTS ${TRIGGER} ON ${partition}; DROP TRIGGER IF EXISTS ${TRIGGER}_all ON ${partition}`,
         );
@@ -293,7 +292,7 @@ async function fingerprintOf(client: PoolClient, partition: string, attributes?:
       WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped AND attnum <= coalesce($2::int, 32767)`,
     [partition, attributes ?? null],
   );
-  const { node, columns, last } = rows[0]!;
+  const { node, columns, last } = rows[0];
   return `${node}/${columns}/${attributes ?? last}`;
 }
 

@@ -1,0 +1,81 @@
+/** Demotions: part of the composition root. */
+import type { Config } from './config';
+import type { Demotion } from './core/demotion';
+import { durationMs } from './core/duration';
+import type { BusyDays } from './core/rollup';
+import type { Sink } from './core/sink';
+import { ClickHouseDemotions } from './sinks/clickhouse/demoted';
+import { PostgresDemotions } from './sinks/postgres/demotions';
+import type { Logger } from './telemetry';
+import { DemotionRunner, type DemotionRunnerOptions } from './tiering/demotion/runner';
+
+/** The two stores, and the sinks on them. */
+export interface DemotionStores {
+  readonly hotUrl: string;
+  /** Of every shard. */
+  readonly coldUrls: readonly string[];
+  readonly distributed: boolean | undefined;
+  readonly partitioning: Config['postgres']['partitioning'];
+  readonly hot: Sink;
+  readonly cold: Sink;
+}
+
+export interface DemotionParts extends Pick<DemotionRunnerOptions, 'schemaOf' | 'tables' | 'isInBoth' | 'telemetry'> {
+  readonly config: Config['demotion'];
+  readonly stores: DemotionStores;
+  readonly logger: Logger;
+}
+
+export interface Demotions {
+  readonly runner: DemotionRunner;
+  readonly list: (table?: string) => Promise<readonly Demotion[]>;
+  readonly busyDays: BusyDays;
+  stop(): Promise<void>;
+}
+
+export function startDemotions({ config, stores, logger, ...parts }: DemotionParts): Demotions {
+  const hot = new PostgresDemotions({
+    url: stores.hotUrl,
+    logger,
+    partitionsAreForeign: stores.partitioning === 'partman',
+  });
+  const cold = new ClickHouseDemotions({ urls: stores.coldUrls, sink: stores.cold, distributed: stores.distributed });
+  const runner = new DemotionRunner({
+    ...parts,
+    hot,
+    cold,
+    logger,
+    ensureHot: (schema) => stores.hot.ensureTable(schema),
+    retentionMs: (table) => {
+      const text = Object.hasOwn(config.tables, table) ? config.tables[table] : config.hot_retention;
+      return text === undefined ? undefined : durationMs(text);
+    },
+    rowsPerSecond: config.rows_per_second,
+    intervalMs: config.interval_ms,
+    clock: Date.now,
+  });
+  runner.start();
+  return {
+    runner,
+    list: (table) => hot.list(table === undefined ? {} : { table }),
+    busyDays: async (table) => {
+      const unfinished = await hot.list({ table, unfinished: true });
+      return new Set(unfinished.filter(({ state }) => state !== 'planned').flatMap(daysOf));
+    },
+    stop: async () => {
+      await runner.stop();
+      await Promise.all([hot.stop(), cold.stop()]);
+    },
+  };
+}
+
+const DAY_MS = 86_400_000;
+
+/** UTC days (YYYYMMDD) that the range meets. */
+function daysOf({ fromMs, toMs }: Demotion): string[] {
+  const days: string[] = [];
+  for (let at = Math.floor(fromMs / DAY_MS) * DAY_MS; at < toMs; at += DAY_MS) {
+    days.push(new Date(at).toISOString().slice(0, 10).replaceAll('-', ''));
+  }
+  return days;
+}
