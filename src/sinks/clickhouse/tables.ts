@@ -69,7 +69,7 @@ export class Tables {
     const stored = await this.describe(localTable(schema.table, this.options));
     if (stored === undefined) throw new StoreError(`table ${schema.table} is missing after it was created`);
     const problem = objection(schema, stored);
-    if (problem !== undefined) throw new SinkError('retry', problem);
+    if (problem !== undefined) throw new SinkError('retry', problem, { scope: 'table' });
     try {
       for (const statement of alterTable(schema, stored, this.options)) await this.connection.command(statement);
     } catch (error) {

@@ -113,7 +113,7 @@ export async function createOrEvolve(client: PoolClient, asked: TableSchema, sto
   const columns = await columnsOf(client, schema.table);
   const conflicts = typeConflicts(schema, columns);
   if (conflicts.length > 0)
-    throw new SinkError('retry', `table ${schema.table} does not fit its schema: ${conflicts.join(', ')}`);
+    throw new SinkError('retry', `table ${schema.table} does not fit its schema: ${conflicts.join(', ')}`, { scope: 'table' });
   const alter = addColumns(schema, columns);
   if (alter !== undefined) await client.query(alter);
   for (const statement of createIndexes(schema)) await client.query(statement);

@@ -1,29 +1,9 @@
-/**
- * What an error of PostgreSQL means for a write, by its SQLSTATE (PostgreSQL manual, appendix A). The longest prefix that matches
- * decides; what is not listed is `retry`: the rows stay in the WAL until the cause is gone.
- */
-import { SinkError, type SinkFailure } from '../../core/sink';
-
-const FAILURES: Readonly<Record<string, SinkFailure>> = {
-  // Data exceptions: a value that PostgreSQL does not take.
-  '22': 'content',
-  // Our bytes are not what the column expects: an invariant of the encoder, not a fault of one row.
-  '22P03': 'broken',
-  '22P04': 'broken',
-  // Integrity constraints.
-  '23': 'content',
-  // Limits of a row: too many columns, too complex, JSON too deep.
-  '54': 'content',
-};
+/** Errors of PostgreSQL, whose meaning is data in error-rules.ts. */
+import { FAILURE_OF, SinkError } from '../../core/sink';
+import { postgresErrorRule } from './error-rules';
 
 /** The table or a column is not as we last saw it. */
 const SCHEMA_CHANGED = new Set(['42P01', '42703', '3F000', '42P10']);
-
-export function failureOf(sqlState: string, hasConstraint = true): SinkFailure {
-  // A row that finds no partition is a check violation without a constraint: DEFAULT is missing, no fault of the row.
-  if (sqlState === '23514' && !hasConstraint) return 'retry';
-  return FAILURES[sqlState] ?? FAILURES[sqlState.slice(0, 2)] ?? 'retry';
-}
 
 export const sqlStateOf = (error: unknown): string => {
   const code = (error as { code?: unknown } | null)?.code;
@@ -33,7 +13,7 @@ export const sqlStateOf = (error: unknown): string => {
 /** Another server has changed the types of a table's columns since we looked at them. */
 export class SchemaMovedError extends SinkError {
   constructor(table: string) {
-    super('retry', `the columns of ${table} were changed by another server, looking at them again`);
+    super('retry', `the columns of ${table} were changed by another server, looking at them again`, { scope: 'table' });
   }
 }
 
@@ -48,13 +28,14 @@ export function sinkError(error: unknown, what: string): SinkError {
   if (error instanceof SinkError) return error;
   const storeCode = sqlStateOf(error);
   const text = error instanceof Error ? error.message || (error as { code?: string }).code || error.name : String(error);
-  const failure = failureOf(storeCode, (error as { constraint?: string } | null)?.constraint !== undefined);
-  return new SinkError(failure, `${what}: ${text}`, { cause: error, storeCode });
+  const hasConstraint = (error as { constraint?: string } | null)?.constraint !== undefined;
+  const { action, scope } = postgresErrorRule(storeCode, hasConstraint);
+  return new SinkError(FAILURE_OF[action], `${what}: ${text}`, { cause: error, storeCode, scope });
 }
 
 /** Any error of what is done before rows are sent: never the rows' fault. */
 export function retryError(error: unknown, what: string): SinkError {
   if (error instanceof SinkError) return error;
-  const { message, storeCode, cause } = sinkError(error, what);
-  return new SinkError('retry', message, { cause, storeCode });
+  const { message, storeCode, scope, cause } = sinkError(error, what);
+  return new SinkError('retry', message, { cause, storeCode, scope });
 }

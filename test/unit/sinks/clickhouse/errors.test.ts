@@ -13,6 +13,20 @@ describe('codes of ClickHouse', () => {
     },
   );
 
+  it.each([
+    ['60', 'table'],
+    ['252', 'table'],
+    ['497', 'table'],
+    ['164', 'store'],
+    ['516', 'store'],
+    ['210', 'store'],
+    ['241', 'unknown'],
+    ['159', 'unknown'],
+    ['99999', 'unknown'],
+  ])('knows what code %s is about: %s', (code, scope) => {
+    expect(toSinkError(new StoreError('x', { code }))).toMatchObject({ scope, fewerInserts: code === '252' });
+  });
+
   it('knows a refusal from silence', () => {
     expect(new StoreError('x', { code: '252' }).refused).toBe(true);
     expect(new StoreError('x').refused).toBe(false);

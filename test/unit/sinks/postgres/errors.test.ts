@@ -1,5 +1,5 @@
 import { SinkError } from '../../../../src/core/sink';
-import { failureOf, isSchemaChange, retryError, sinkError } from '../../../../src/sinks/postgres/errors';
+import { isSchemaChange, retryError, sinkError } from '../../../../src/sinks/postgres/errors';
 
 const pgError = (code: string, fields: object = {}): Error => Object.assign(new Error('said by the server'), { code }, fields);
 
@@ -27,7 +27,7 @@ test.each([
   ['XX001', 'retry'],
   ['', 'retry'],
 ])('SQLSTATE %s means %s', (sqlState, failure) => {
-  expect(failureOf(sqlState)).toBe(failure);
+  expect(sinkError(pgError(sqlState, { constraint: 'any' }), 'x').failure).toBe(failure);
 });
 
 test('a row without a partition is not the fault of the row, a violated constraint is', () => {
@@ -45,4 +45,20 @@ test('what goes wrong before rows are sent is never the fault of rows', () => {
   expect(retryError(pgError('54011'), 'preparing')).toMatchObject({ failure: 'retry', storeCode: '54011' });
   const alarm = new SinkError('broken', 'as it is');
   expect(retryError(alarm, 'preparing')).toBe(alarm);
+});
+
+test.each([
+  ['42501', 'table'],
+  ['42P01', 'table'],
+  ['P0001', 'table'],
+  ['25006', 'store'],
+  ['28P01', 'store'],
+  ['57P01', 'store'],
+  ['53300', 'store'],
+  ['53100', 'unknown'],
+  ['40P01', 'unknown'],
+  ['', 'unknown'],
+  ['ZZ999', 'unknown'],
+])('SQLSTATE "%s" is about one table, the store, or does not tell: %s', (sqlState, scope) => {
+  expect(sinkError(pgError(sqlState), 'x').scope).toBe(scope);
 });
