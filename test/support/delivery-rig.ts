@@ -79,6 +79,7 @@ export class DeliveryRig {
         rowsMax: options.rowsMax ?? 100_000,
         bytesMax: 64 * 1024 * 1024,
         intervalMs: 20,
+        heldPauseMaxMs: 300,
         telemetry: this.telemetry,
         logger: silentLogger(),
         onAdvance: () => undefined,

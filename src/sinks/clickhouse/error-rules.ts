@@ -52,6 +52,7 @@ export const CLICKHOUSE_ERRORS: Readonly<Record<string, ClickHouseErrorRule>> = 
   349: rule('dead_letter', 'table', 'CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN'),
   394: rule('verify', 'unknown', 'QUERY_WAS_CANCELLED'),
   395: rule('retry', 'table', 'FUNCTION_THROW_IF_VALUE_IS_NON_ZERO: a materialized view refuses the block'),
+  396: rule('retry', 'table', 'TOO_MANY_ROWS_OR_BYTES: over a limit or quota'),
   407: rule('dead_letter', 'table', 'DECIMAL_OVERFLOW'),
   469: rule('dead_letter', 'table', 'VIOLATED_CONSTRAINT'),
   497: rule('retry', 'table', 'ACCESS_DENIED: a grant is missing'),
