@@ -9,11 +9,13 @@ import type { ChannelCredentials } from '@grpc/grpc-js';
 import { RecordBatch, Table, tableToIPC } from 'apache-arrow';
 import { Writer } from 'protobufjs/minimal';
 import { type Row, RowBatch, WriteCall, type WriteResult } from './batch';
+import { type Columns, tableOfColumns } from './columns';
 import { checkValue } from './encode-value';
 import { ThermoclineError } from './errors';
 import { ACK_LEVELS, Transport } from './transport';
 
 export type { Row, WriteResult } from './batch';
+export type { Columns, ColumnValues } from './columns';
 export { Decimal, Json, type RowValue, Timestamp } from './encode-value';
 export { type Rejection, type StatusName, ThermoclineError } from './errors';
 
@@ -47,15 +49,35 @@ export interface ColumnDefinition {
   readonly type: string;
   readonly required?: boolean;
   readonly lowCardinality?: boolean;
+  /** What happens to values that do not fit; without one what is in force stays, `widen` at first. */
+  readonly conflictPolicy?: 'widen' | 'coerce' | 'side_column' | 'dead_letter';
+}
+
+export interface TableOptions {
+  readonly timeColumn?: string;
+  readonly tier?: 'hot' | 'cold';
+  /** May rows change the table? Without one what is in force stays, `evolve` at first. */
+  readonly policy?: 'evolve' | 'strict' | 'freeze';
+}
+
+export interface ColumnInfo extends Required<Omit<ColumnDefinition, 'conflictPolicy'>> {
+  /** CONFLICT_POLICY_WIDEN, ... */
+  readonly conflictPolicy: string;
+  /** '' where the stores have the column's own name. */
+  readonly storeName: string;
+  /** The column of which this one keeps the exact integers, or ''. */
+  readonly exactOf: string;
 }
 
 export interface TableDefinition {
   readonly name: string;
   readonly version: number;
-  readonly columns: readonly Required<ColumnDefinition>[];
+  readonly columns: readonly ColumnInfo[];
   readonly timeColumn: string;
   /** TIER_HOT or TIER_COLD. */
   readonly tier: string;
+  /** TABLE_POLICY_EVOLVE, ... */
+  readonly policy: string;
 }
 
 interface Request {
@@ -122,6 +144,14 @@ export class ThermoclineClient {
     return result.finally(() => this.outstanding.delete(result));
   }
 
+  /**
+   * The same for columns: typed arrays, or arrays of values of one kind. They are sent as Arrow, as a request of their own, under one
+   * idempotency key for all attempts. Rejects with TypeError or RangeError for columns that cannot be sent.
+   */
+  async writeColumns(table: string, columns: Columns): Promise<WriteResult> {
+    return this.write(table, tableOfColumns(columns));
+  }
+
   /** Resolves when a write would not have to wait: the way to go easy on memory without waiting for each acknowledgement. */
   room(): Promise<void> {
     return this.hasRoom() ? Promise.resolve() : this.whenRoom(() => Promise.resolve());
@@ -144,14 +174,16 @@ export class ThermoclineClient {
     return this.closing.finally(() => clearTimeout(timer));
   }
 
-  /** Makes a table or adds columns to it. Throws ThermoclineError. */
-  async registerTable(
-    table: string,
-    columns: readonly ColumnDefinition[],
-    options: { timeColumn?: string; tier?: 'hot' | 'cold' } = {},
-  ): Promise<TableDefinition> {
-    const { timeColumn = '', tier } = options;
-    const request = { table, columns, timeColumn, tier: tier === undefined ? 0 : tier === 'hot' ? 1 : 2 };
+  /** Makes a table, adds columns to it or sets its policies. Throws ThermoclineError. */
+  async registerTable(table: string, columns: readonly ColumnDefinition[], options: TableOptions = {}): Promise<TableDefinition> {
+    const { timeColumn = '', tier, policy } = options;
+    const request = {
+      table,
+      columns: columns.map((column) => ({ ...column, conflictPolicy: enumName('CONFLICT_POLICY', column.conflictPolicy) })),
+      timeColumn,
+      tier: enumName('TIER', tier),
+      policy: enumName('TABLE_POLICY', policy),
+    };
     return ((await this.transport.call('RegisterTable', request)) as { table: TableDefinition }).table;
   }
 
@@ -277,5 +309,8 @@ export class ThermoclineClient {
     while (this.waiting.length > 0 && this.bufferedBytes < this.limits.bufferBytesMax) this.waiting.shift()?.();
   }
 }
+
+/** Value of an enum in ingest.proto. */
+const enumName = (prefix: string, value = 'unspecified'): string => `${prefix}_${value.toUpperCase()}`;
 
 const closed = (): ThermoclineError => new ThermoclineError('CANCELLED', 'the client is closed');

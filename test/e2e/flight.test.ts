@@ -55,7 +55,7 @@ async function schemas(table: string): Promise<{ info: Buffer; schema: Buffer; r
   const messages = await flight.list('DoGet', flightMessage('Ticket', { ticket: Buffer.from(table) }));
   const parts = messages.map((bytes) => flightObject<ArrowPart>('FlightData', bytes));
   const headers = parts.slice(1).map(({ dataHeader }) => Message.decode(dataHeader));
-  const rows = headers.reduce((sum, message) => sum + (message.isRecordBatch() ? Number(message.header()?.length) : 0), 0);
+  const rows = headers.reduce((sum, message) => sum + (message.isRecordBatch() ? (message.header()?.length ?? 0) : 0), 0);
   // Encapsulated: a mark, the length, the message.
   return { info: info.subarray(8), schema: schema.subarray(8), read: parts[0].dataHeader, rows };
 }

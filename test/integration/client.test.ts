@@ -149,6 +149,44 @@ describe('write', () => {
     await expect(client.write('cars', Uint8Array.of(1, 2, 3))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
+  it('takes columns: typed arrays, and arrays of values of one kind with gaps', async () => {
+    const client = connect();
+    const columns = {
+      i8: Int8Array.of(-1, 2),
+      u64: BigUint64Array.of(2n ** 64n - 1n, 0n),
+      f32: Float32Array.of(0.5, 1.5),
+      f64: [0.1, null],
+      text: ['a', undefined],
+      whole: [null, 9_007_199_254_740_993n],
+      flag: [true, false],
+      raw: [Buffer.from('hi'), null],
+      at: [new Timestamp(1n), new Date(2)],
+      none: [null, undefined],
+    };
+    expect(await client.writeColumns('cars', columns)).toMatchObject({ rows: 2, batchIds: ['batch-1'] });
+    expect(written()).toEqual([
+      { time: expect.any(BigInt), i8: -1, u64: 2n ** 64n - 1n, f32: 0.5, f64: 0.1, text: 'a', flag: true, raw: '6869', at: 1n },
+      { time: expect.any(BigInt), i8: 2, u64: 0n, f32: 1.5, whole: 9_007_199_254_740_993n, flag: false, at: 2_000_000n },
+    ]);
+    await expect(client.writeColumns('cars', { a: [1], b: [1, 2] })).rejects.toThrow(RangeError);
+    await expect(client.writeColumns('cars', { a: [1, 'x'] })).rejects.toThrow('position 1');
+    await expect(client.writeColumns('cars', { a: [2n ** 63n] })).rejects.toThrow(RangeError);
+    await expect(client.writeColumns('cars', { a: [new Date(Number.NaN)] })).rejects.toThrow(RangeError);
+    await expect(client.writeColumns('cars', { a: [null] })).rejects.toThrow('no column has a value');
+    expect(ingest.writes).toHaveLength(1);
+  });
+
+  it('sends columns again after the time the server asks for, under the same key', async () => {
+    const client = connect();
+    ingest.refusal = new IngestError('unavailable', 'full', { retryAfterMs: 50 });
+    const write = client.writeColumns('cars', { n: Float64Array.of(1) });
+    setTimeout(() => {
+      ingest.refusal = undefined;
+    }, 20);
+    expect(await write).toMatchObject({ rows: 1 });
+    expect(ingest.writes).toMatchObject([{ idempotency: { key: expect.stringMatching(/.{36}/) as string } }]);
+  });
+
   it('tells each write of its own refused rows, with their positions', async () => {
     const client = connect();
     await client.write('cars', { speed: 1 });
@@ -295,6 +333,11 @@ it('registers tables, shows them, and says where a batch stands', async () => {
   const table = await client.registerTable('cars', [{ name: 'speed', type: 'double', required: true }], { tier: 'cold' });
   expect(table).toMatchObject({ name: 'cars', timeColumn: 'time', tier: 'TIER_COLD' });
   expect(await client.getTable('cars')).toEqual(table);
+  const strict = await client.registerTable('cars', [{ name: 'speed', type: 'double', conflictPolicy: 'side_column' }], {
+    policy: 'strict',
+  });
+  expect(strict).toMatchObject({ policy: 'TABLE_POLICY_STRICT' });
+  expect(strict.columns.find(({ name }) => name === 'speed')).toMatchObject({ conflictPolicy: 'CONFLICT_POLICY_SIDE_COLUMN' });
   expect((await client.listTables()).map(({ name }) => name)).toContain('cars');
   const { batchIds } = await client.write('cars', { speed: 1 });
   expect(await client.batchStatus(batchIds[0])).toEqual([{ tier: 'TIER_HOT', delivered: true }]);
