@@ -5,9 +5,10 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { type Data, DataType, type RecordBatch } from 'apache-arrow';
+import { utf8Builder } from '../../columnar/bytes-builder';
 import { encodeIpc } from '../../columnar/ipc';
 import { type ColumnView, positionOf, viewColumn } from '../../columnar/read';
-import { recordBatch } from '../../columnar/record-batch';
+import { columnData, recordBatch } from '../../columnar/record-batch';
 import { readForeignStream } from '../../columnar/validate';
 import type { RefitRows, Refitted } from '../../core/dead-letter';
 import { IngestError } from '../../core/errors';
@@ -16,11 +17,11 @@ import type { ColumnSchema, TableSchema } from '../../core/table-schema';
 import { ConflictingValues } from '../arrow-conflicts';
 import { fitArrowRows, type Refusal } from '../arrow-rows';
 import type { CellProblem } from '../cell-problem';
-import { aliasesOf } from '../friendly-names';
+import { aliasesOf, overflowColumn } from '../friendly-names';
 import { JSON_BYTE, JsonReader } from '../json-reader';
 import type { Column } from './columns';
 import { makeAnyTextColumn, makeColumn } from './make-column';
-import { typedRows } from './unfit-rows';
+import { type TypedRows, typedRows } from './unfit-rows';
 
 /** The rows in the form of the schema, and by row why the others do not fit. */
 export function refit(rows: RefitRows, schema: TableSchema): Refitted {
@@ -45,7 +46,9 @@ function refitTexts(rows: RefitRows, schema: TableSchema): Refitted {
   return { batches, refused };
 }
 
-function refitTyped({ batch, jsonColumns, atMs }: RefitRows, schema: TableSchema): Refitted {
+function refitTyped(rows: RefitRows, schema: TableSchema): Refitted {
+  const { atMs } = rows;
+  const { batch, jsonColumns } = withFoldedLabels(rows, schema);
   const refused = new Map<number, Refusal>();
   const refuse: Refuse = (row, column, problem) => {
     if (!refused.has(row)) refused.set(row, { problem, column });
@@ -66,6 +69,36 @@ function refitTyped({ batch, jsonColumns, atMs }: RefitRows, schema: TableSchema
     const { message } = error;
     return { batches: [], refused: new Map(Array.from({ length: batch.numRows }, (_, row) => [row, message])) };
   }
+}
+
+/** JSON members of a built-in table that have no column, as members of its label column, where their kinds are kept. */
+function withFoldedLabels({ batch, jsonColumns }: TypedRows, schema: TableSchema): TypedRows {
+  const overflow = overflowColumn(schema);
+  const known = new Set([...schema.columns.map(({ name }) => name), ...aliasesOf(schema).map(([name]) => name)]);
+  const extra = new Set(jsonColumns.filter((name) => !known.has(name)));
+  if (overflow === undefined || extra.size === 0) return { batch, jsonColumns };
+  const own = columnData(batch, overflow);
+  if (own !== undefined && !jsonColumns.includes(overflow)) return { batch, jsonColumns };
+  const columns = batch.schema.fields.map(({ name }, i) => ({ name, data: batch.data.children[i] }));
+  const members = columns
+    .filter(({ name }) => extra.has(name))
+    .map(({ name, data }) => ({ key: JSON.stringify(name), view: viewColumn(data) }));
+  const labels = utf8Builder(batch.numRows);
+  const ownView = own === undefined ? undefined : viewColumn(own);
+  for (let row = 0; row < batch.numRows; row++) labels.appendString(labelsText(row, ownView, members));
+  const rest = columns.filter(({ name }) => name !== overflow && !extra.has(name));
+  return { batch: recordBatch([...rest, { name: overflow, data: labels.finish() }]), jsonColumns: [...jsonColumns, overflow] };
+}
+
+/** The labels of a row with more members; labels that are no object stay what they are, to be refused. */
+function labelsText(row: number, own: ColumnView | undefined, members: readonly { key: string; view: ColumnView }[]): string {
+  const text = own === undefined || positionOf(own, row) < 0 ? '{}' : Buffer.from(textAt(own, row)).toString().trim();
+  if (!text.startsWith('{')) return text;
+  const inner = text.slice(1, -1).trim();
+  const added = members
+    .filter(({ view }) => positionOf(view, row) >= 0)
+    .map(({ key, view }) => `${key}:${Buffer.from(textAt(view, row)).toString()}`);
+  return `{${[...(inner === '' ? [] : [inner]), ...added].join(',')}}`;
 }
 
 const reasonOf = ({ problem, column }: Refusal): string =>

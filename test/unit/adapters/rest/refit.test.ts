@@ -3,10 +3,11 @@ import { decodeJsonRows } from '../../../../src/adapters/rest/decode-json';
 import { refit } from '../../../../src/adapters/rest/refit';
 import { decodeIpc } from '../../../../src/columnar/ipc';
 import { decodeParked, encodeParked } from '../../../../src/columnar/parked-ipc';
+import { columnData } from '../../../../src/columnar/record-batch';
 import type { DecodedRequest } from '../../../../src/core/batch';
 import { LOGS_EVENTS } from '../../../../src/core/builtin-tables';
 import type { TableName } from '../../../../src/core/ids';
-import type { ColumnSchema, ColumnType, TableSchema } from '../../../../src/core/table-schema';
+import { ATTRIBUTE_KIND, type ColumnSchema, type ColumnType, type TableSchema } from '../../../../src/core/table-schema';
 import { rowJson } from '../../../../src/deadletter/row-json';
 import { decodeWrite } from '../../../support/ingest-decode';
 import { MemoryRegistry } from '../../../support/recording-ingest';
@@ -77,7 +78,8 @@ test.each<[from: ColumnType, values: string, to: ColumnType, expected: unknown[]
 });
 
 test('a row keeps its own time, and one of a built-in table its labels and aliases', () => {
-  const body = '[{"time":"2026-05-05T00:00:00Z","app":"shop","msg":"hi","severity_number":"high","extra":{"a":1}}]';
+  const body =
+    '[{"time":"2026-05-05T00:00:00Z","app":"shop","msg":"hi","severity_number":"high","labels":{"n":1},"extra":{"a":1}}]';
   const strict: TableSchema = { ...LOGS_EVENTS, columns: LOGS_EVENTS.columns };
   const decoded = parkJson(body, strict);
   expect(decoded.parked?.[0].reasons).toMatchObject([{ stage: 'schema', column: 'severity_number' }]);
@@ -88,7 +90,12 @@ test('a row keeps its own time, and one of a built-in table its labels and alias
   expect(rows).toMatchObject([
     { timestamp: '2026-05-05T00:00:00.000000000Z', app: 'shop', message: 'hi', severity_number: 'high' },
   ]);
-  expect(rows).toMatchObject([{ labels: { extra: '{"a":1}' } }]);
+  expect(rows).toMatchObject([{ labels: { n: '1', extra: '{"a":1}' } }]);
+  const [{ ipc, jsonColumns }] = (decoded.parked ?? []).map((parked) => decodeParked(encodeParked(parked)));
+  const parked = { batch: decodeIpc(ipc), jsonColumns, wholeRows: false, atMs: AT_MS };
+  const [batch] = refit(parked, { ...strict, columns: wider }).batches;
+  const [, value] = columnData(batch, 'labels')!.children[0].children;
+  expect([...(value.children[0].values as Uint8Array)]).toEqual([ATTRIBUTE_KIND.int, ATTRIBUTE_KIND.kvlist]);
 });
 
 test('lines that are no JSON and rows of very many members are kept as text, and the latter can be replayed', () => {
