@@ -8,6 +8,7 @@ import { IngestError } from '../../src/core/errors';
 import type { BatchTierStatus } from '../../src/core/ingest';
 import { LIMITS } from '../../src/core/limits';
 import { silentLogger, Telemetry } from '../../src/telemetry';
+import { zstdStream } from '../support/compressed-arrow';
 import { frame, RawGrpcClient } from '../support/grpc-raw';
 import { IngestClient } from '../support/ingest-client';
 import { decodeIngest, encodeIngest } from '../support/ingest-proto';
@@ -74,6 +75,16 @@ describe('Write', () => {
         ?.columns.map(({ name, type }) => `${name} ${type}`)
         .sort(),
     ).toEqual(['count int64', 'name string', 'speed float64', 'time timestamp']);
+  });
+
+  it('takes an Arrow stream with compressed bodies, if the server has room for what they unpack to', async () => {
+    const arrowStream = zstdStream(tableFromArrays({ speed: new BigInt64Array(100_000) }));
+    expect(arrowStream.length).toBeLessThan(10_000);
+    expect(await client.call('Write', { table: 'cars', arrowStream })).toMatchObject({ acceptedRows: '100000' });
+    expect(ingest.peakInFlightBytes).toBeGreaterThan(800_000);
+    ingest.bytesMax = 400_000;
+    await expect(client.call('Write', { table: 'cars', arrowStream })).rejects.toMatchObject({ code: 14 });
+    expect(ingest.writes).toHaveLength(1);
   });
 
   it('takes columns and an Arrow stream', async () => {

@@ -2,6 +2,7 @@
 import {
   Dictionary,
   Field,
+  FixedSizeList,
   Int8,
   Int32,
   Int64,
@@ -183,7 +184,69 @@ describe('what takes no bytes', () => {
   });
 });
 
+describe('values without bytes', () => {
+  test('IP5: lists of one size say nothing of how much there is', () => {
+    const items = 2 ** 30;
+    const type = new FixedSizeList(items, new Field('item', new Null(), true));
+    const column = makeData({ type, length: 1, child: makeData({ type: new Null(), length: items }) });
+    expect(problem(streamOf([new Field('l', type, true)], [column], 1))).toBe(
+      'invalid_argument: arrow: column l.item has too many rows',
+    );
+    const empty = new Struct([]);
+    const structs = new FixedSizeList(items, new Field('item', empty, true));
+    const nothing = makeData({ type: structs, length: 1, child: makeData({ type: empty, length: items, children: [] }) });
+    expect(problem(streamOf([new Field('l', structs, true)], [nothing], 1))).toBe(
+      'invalid_argument: arrow: column l.item has too many rows',
+    );
+  });
+});
+
+describe('messages', () => {
+  test('IP5: a body that is longer or shorter than its message says is refused', () => {
+    const [schema, batch] = ipcParts(goldenStream('plain'));
+    const reader = (): ForeignStream => {
+      const stream = new ForeignStream();
+      stream.message(schema.dataHeader, schema.dataBody);
+      return stream;
+    };
+    expect(reader().message(batch.dataHeader, batch.dataBody)?.numRows).toBe(9);
+    const { length } = batch.dataBody;
+    for (const body of [
+      batch.dataBody.subarray(0, length - 8),
+      Buffer.concat([batch.dataBody, Buffer.alloc(8)]),
+      Buffer.alloc(0),
+    ]) {
+      expect(() => reader().message(batch.dataHeader, body)).toThrow(
+        `a message has ${body.length} bytes of body where it says ${length}`,
+      );
+    }
+    expect(() => new ForeignStream().message(schema.dataHeader, Buffer.alloc(8))).toThrow('where it says 0');
+  });
+});
+
 describe('dictionaries', () => {
+  test('IP1: one may come after batches that hold nothing but nulls', () => {
+    const type = new Dictionary(new Utf8(), new Int32(), 7);
+    const tags = (indexes: number[], nullBitmap: number): Buffer => {
+      const nullCount = nullBitmap === 0 ? 2 : 0;
+      const dictionary = vectorFromArray(['a', 'b'], new Utf8());
+      const data = makeData({
+        type,
+        length: 2,
+        data: Int32Array.from(indexes),
+        nullBitmap: Uint8Array.of(nullBitmap),
+        nullCount,
+        dictionary,
+      });
+      return streamOf([new Field('tag', type, true)], [data], 2);
+    };
+    const [schema, , nulls] = ipcParts(tags([9, 9], 0));
+    const [, words, batch] = ipcParts(tags([1, 0], 3));
+    const stream = new ForeignStream();
+    const read = [schema, nulls, words, batch].map(({ dataHeader, dataBody }) => stream.message(dataHeader, dataBody));
+    expect(read.flatMap(plainRows)).toEqual([{}, {}, { tag: 'b' }, { tag: 'a' }]);
+  });
+
   test('IP1: one that grows is joined once for a batch, and endless small steps are refused', () => {
     const words = Array.from({ length: 1_000 }, (_, i) => `${i}`.padStart(1_000, 'w'));
     const values = vectorFromArray(words, new Utf8()).concat(vectorFromArray(['more'], new Utf8()));
