@@ -77,7 +77,7 @@ export function batchStatus(wal: Wal, deliveries: () => readonly Delivery[]): Ba
     status: (batch) => {
       const parts = parseBatchId(batch);
       if (parts === undefined || parts.walId !== wal.walId || parts.lsn > wal.stats().durableLsn) return undefined;
-      return deliveries().map((delivery) => ({ tier: delivery.tier, delivered: delivery.status().nextLsn > parts.lsn }));
+      return deliveries().map((delivery) => ({ tier: delivery.tier, delivered: delivery.isDelivered(parts.lsn) }));
     },
   };
 }

@@ -137,6 +137,8 @@ export interface Sink {
    * `content` is left for a refusal that cannot be laid on rows.
    */
   write(write: SinkWrite): Promise<void>;
+  /** Told now and then that writes of the WAL that begin before `below` are durably done with: what is kept of them may go (P5). */
+  forget?(walId: WalId, below: Lsn): Promise<void>;
   /** Cheap check for /readyz and the breaker; throws when the store does not answer. */
   ping(): Promise<void>;
   stop(): Promise<void>;

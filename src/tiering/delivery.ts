@@ -16,6 +16,7 @@ import { Backlog } from './backlog';
 import { countBacklog } from './backlog-count';
 import { Checkpoint } from './checkpoint';
 import type { DeliveryOptions, DeliveryStatus } from './delivery-options';
+import { forgetNowAndThen } from './forget';
 import { HeldTables, reasonOf } from './held-tables';
 import { addToTotals, batchesOf, Inserts, type PlanRows, rowsByPart } from './inserts';
 import type { LeftOut } from './left-out';
@@ -158,6 +159,7 @@ export class Delivery {
       for (const schema of this.options.tables()) await this.createTable(schema);
       this.markReady();
       this.held.start();
+      forgetNowAndThen(this.options, () => this.releasableLsn, signal);
       while (!signal.aborted) await this.deliverNext();
     } catch (error) {
       if (signal.aborted) return;

@@ -2,7 +2,7 @@ import type { RecordBatch } from 'apache-arrow';
 import { Client } from 'pg';
 import { recordBatch } from '../../src/columnar/record-batch';
 import { BUILTIN_TABLES, LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../src/core/builtin-tables';
-import type { Lsn, TableName } from '../../src/core/ids';
+import type { Lsn, TableName, WalId } from '../../src/core/ids';
 import { SinkError } from '../../src/core/sink';
 import type { ColumnSchema, TableSchema } from '../../src/core/table-schema';
 import { PostgresSink, type PostgresSinkOptions } from '../../src/sinks/postgres/sink';
@@ -319,4 +319,41 @@ test('start may be called again, and ping answers', async () => {
   await sink.ping();
   await sink.write(writeOf(WAL, 1, metricBatch([NOW_NS])));
   expect(await count('metrics_events')).toBe(1);
+});
+
+describe('rows of delivered batches', () => {
+  const batches = (walId: string): Promise<string> =>
+    value(`SELECT coalesce(string_agg(lsn::text, ',' ORDER BY lsn), '') FROM _ingest_batches WHERE wal_id = '${walId}'`);
+  const write = (walId: string, at: number) => ({ ...writeOf(walId, at, metricBatch(timesFrom(NOW_NS, 5))), mayHaveRun: true });
+
+  test('go when the cursor is past them and they are old, and a repeated write is still known as delivered', async () => {
+    const other = 'b'.repeat(32);
+    const pruning = newSink({ batchRetentionMs: 3_600_000 });
+    await pruning.start();
+    for (const at of [1, 2, 3]) await pruning.write(write(WAL, at));
+    await pruning.write(write(other, 1));
+    await client.query(`UPDATE _ingest_batches SET created_at = now() - interval '2 hours' WHERE lsn <> 2`);
+    await pruning.forget(WAL as WalId, 3 as Lsn);
+    expect([await batches(WAL), await batches(other)]).toEqual(['2,3', '1']);
+    for (const at of [1, 2, 3]) await pruning.write(write(WAL, at));
+    expect(await count('metrics_events')).toBe(20);
+    expect(await batches(WAL)).toBe('2,3');
+    // A cursor that goes back, as after a restored checkpoint, does not take the mark back.
+    await pruning.forget(WAL as WalId, 1 as Lsn);
+    await pruning.write(write(WAL, 1));
+    await pruning.write(write(WAL, 4));
+    expect(await count('metrics_events')).toBe(25);
+    await pruning.stop();
+  });
+
+  test('a write that is only in part before the mark is refused, never taken for delivered', async () => {
+    await sink.forget(WAL as WalId, 3 as Lsn);
+    const wide = write(WAL, 2);
+    const refused = sink.write({ ...wide, id: { ...wide.id, lastLsn: 5 as Lsn } });
+    await expect(refused).rejects.toMatchObject({
+      failure: 'broken',
+      message: expect.stringContaining('before the watermark 3'),
+    });
+    expect(await count('metrics_events')).toBe(0);
+  });
 });

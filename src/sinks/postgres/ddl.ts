@@ -120,17 +120,3 @@ export function derivedName(prefix: string, table: string): string {
   const hash = createHash('sha256').update(table).digest('hex').slice(0, 10);
   return `${name.slice(0, IDENTIFIER_BYTES_MAX - hash.length - 1)}_${hash}`;
 }
-
-/**
- * Delivered writes (rule P1): the row and the data it stands for are committed together, so that a write whose outcome is unknown
- * can be asked for.
- */
-export const CREATE_BATCHES = `CREATE TABLE IF NOT EXISTS _ingest_batches (
-  wal_id     text NOT NULL,
-  lsn        bigint NOT NULL,
-  last_lsn   bigint NOT NULL,
-  table_name text NOT NULL,
-  rows       bigint NOT NULL,
-  created_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (wal_id, lsn, table_name)
-)`;

@@ -10,6 +10,7 @@ import type { PoolClient } from 'pg';
 import * as copyStreams from 'pg-copy-streams';
 import { SinkError, type SinkWrite, UnfitBatchError } from '../../core/sink';
 import { acceptedRows, isolate, type Refusal } from '../isolate';
+import { claim, correctClaim } from './batch-rows';
 import { quoteIdentifier } from './ddl';
 import { closedRanges, rowsWithin } from './demotion-rows';
 import { CopyEncoder } from './encode-copy';
@@ -26,13 +27,6 @@ const COPY_BUFFER_BYTES = 1024 * 1024;
 const BEGIN = `BEGIN; SELECT set_config('synchronous_commit',
   CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)`;
 
-const CLAIM = `INSERT INTO _ingest_batches (wal_id, lsn, last_lsn, table_name, rows) VALUES ($1, $2, $3, $4, $5)
-  ON CONFLICT DO NOTHING`;
-
-const CLAIMED = 'SELECT last_lsn FROM _ingest_batches WHERE wal_id = $1 AND lsn = $2 AND table_name = $3';
-
-const CORRECT_CLAIM = 'UPDATE _ingest_batches SET rows = $4 WHERE wal_id = $1 AND lsn = $2 AND table_name = $3';
-
 /**
  * Makes one attempt; resolves with the number of values that were changed because PostgreSQL cannot hold them. `isolating`: look
  * for the rows that PostgreSQL refuses, after an attempt without that has failed for the content of its rows. `fingerprint`:
@@ -43,14 +37,11 @@ export async function deliver(
   write: SinkWrite,
   { isolating, fingerprint }: { isolating: boolean; fingerprint: string },
 ): Promise<number> {
-  const { walId, lsn, lastLsn, table } = write.id;
-  const key = [walId, lsn, table];
+  const { table } = write.id;
   let rows = acceptedRows(write.batch.numRows, write.refused);
   await client.query(BEGIN);
   // Waits for another transaction with the same identity to end: a connection we have lost may still hold one.
-  const claim = await client.query(CLAIM, [walId, lsn, lastLsn, table, rows.length]);
-  if (claim.rowCount === 0) {
-    await checkClaimed(client, write);
+  if (!(await claim(client, write.id, rows.length))) {
     await client.query('ROLLBACK');
     return 0;
   }
@@ -63,7 +54,7 @@ export async function deliver(
   const claimed = rows.length;
   if (await divertLate(client, write, rows)) rows = acceptedRows(write.batch.numRows, write.refused);
   const copied = await copyRows(client, write, rows, isolating);
-  if (copied.rows < claimed) await client.query(CORRECT_CLAIM, [...key, copied.rows]);
+  if (copied.rows < claimed) await correctClaim(client, write.id, copied.rows);
   const { command } = await client.query('COMMIT');
   if (command !== 'COMMIT') throw new SinkError('retry', `postgresql answered ${command} to COMMIT`);
   return copied.sanitizedValues;
@@ -84,16 +75,6 @@ async function divertLate(client: PoolClient, write: SinkWrite, rows: Int32Array
   if (write.onDiverted === undefined) throw new SinkError('retry', `rows of ${id.table} belong to a day that was demoted`);
   await write.onDiverted(late);
   return true;
-}
-
-/** The same first entry with another last one is another batch under a used identity: its rows would be taken for delivered. */
-async function checkClaimed(client: PoolClient, { id }: SinkWrite): Promise<void> {
-  const { rows } = await client.query<{ last_lsn: string }>(CLAIMED, [id.walId, id.lsn, id.table]);
-  const found = rows[0]?.last_lsn;
-  if (found === String(id.lastLsn)) return;
-  await client.query('ROLLBACK');
-  const text = `entries ${id.lsn} to ${id.lastLsn} of ${id.table} stand as ${id.lsn} to ${found} in _ingest_batches`;
-  throw new SinkError('broken', text);
 }
 
 interface Copied {

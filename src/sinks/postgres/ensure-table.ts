@@ -6,7 +6,8 @@ import { mergeSchemas, type StoredSchema, schemaOfRow } from '../../core/merge-s
 import type { Partitioning } from '../../core/partitioning';
 import { SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
-import { addColumns, CREATE_BATCHES, createIndexes, createTable, quoteIdentifier, typeConflicts } from './ddl';
+import { CREATE_BATCH_ROWS } from './batch-rows';
+import { addColumns, createIndexes, createTable, quoteIdentifier, typeConflicts } from './ddl';
 import { CREATE_DEMOTIONS, closedRanges } from './demotion-rows';
 import { createEventsView, EVENTS_TABLES, EVENTS_VIEW } from './events-view';
 import {
@@ -84,7 +85,7 @@ export async function lockDdl(client: PoolClient): Promise<void> {
 export async function createBase(client: PoolClient, options: StoreOptions): Promise<Store> {
   await lockDdl(client);
   const hasTimescale = await enableTimescale(client);
-  for (const statement of [CREATE_BATCHES, ...CREATE_DEMOTIONS, ...CREATE_REGISTRY]) await client.query(statement);
+  for (const statement of [...CREATE_BATCH_ROWS, ...CREATE_DEMOTIONS, ...CREATE_REGISTRY]) await client.query(statement);
   if (!hasTimescale) for (const statement of CREATE_TIME_BUCKET) await client.query(statement);
   const partman = options.partitioning === 'partman' ? await partmanSchema(client) : undefined;
   const compression = hasTimescale && (await hasFullLicense(client));

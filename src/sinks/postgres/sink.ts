@@ -4,13 +4,14 @@
  * all, so that repeating a write of unknown outcome is always right: it finds the batch row, or does the work. See deliver.ts.
  */
 import type { Pool, PoolClient } from 'pg';
-import type { TableName } from '../../core/ids';
+import type { Lsn, TableName, WalId } from '../../core/ids';
 import { covers, type StoredSchema, schemaOfRow } from '../../core/merge-schema';
 import type { SharedRegistry, StoreTables } from '../../core/schema-registry';
 import { type Sink, SinkError, type SinkWrite } from '../../core/sink';
 import type { TableSchema, Tier } from '../../core/table-schema';
 import type { Logger, Telemetry } from '../../telemetry';
 import { storeWrite } from '../store-form';
+import { pruneBatches } from './batch-rows';
 import { closePool, createPool, inTransaction, withConnection } from './connection';
 import { deliver } from './deliver';
 import {
@@ -38,6 +39,8 @@ export interface PostgresSinkOptions extends Partial<StoreOptions> {
   readonly writesMax?: number;
   /** Longest COPY, milliseconds; default 5 minutes. */
   readonly statementTimeoutMs?: number;
+  /** How long rows of delivered batches are kept behind the cursor; default a day. */
+  readonly batchRetentionMs?: number;
   /** Wall clock, for the partitions made ahead of time. */
   readonly now?: () => number;
   /** Told what has come of merging a schema with the shared registry. */
@@ -45,6 +48,7 @@ export interface PostgresSinkOptions extends Partial<StoreOptions> {
 }
 
 const WRITES_MAX = 4;
+const BATCH_RETENTION_MS = 86_400_000;
 const STATEMENT_TIMEOUT_MS = 300_000;
 const CONTROL_CONNECTIONS_MAX = 2;
 const STOP_GRACE_MS = 300;
@@ -145,6 +149,15 @@ export class PostgresSink implements Sink, StoreTables, SharedRegistry {
       if (isSchemaChange(error)) this.tables.delete(table);
       if (error instanceof RangeError) throw new SinkError('content', `writing to ${table}: ${error.message}`, { cause: error });
       throw sinkError(error, `writing to ${table}`);
+    }
+  }
+
+  async forget(walId: WalId, below: Lsn): Promise<void> {
+    const retentionMs = this.options.batchRetentionMs ?? BATCH_RETENTION_MS;
+    try {
+      await pruneBatches(this.control, this.statementTimeoutMs, { walId, below, retentionMs });
+    } catch (error) {
+      throw retryError(error, 'pruning batch rows');
     }
   }
 
