@@ -211,6 +211,15 @@ describe('Write', () => {
     expect(ingest.writes).toEqual([]);
   });
 
+  it('IP7: the Arrow file format is refused at once', async () => {
+    const table = tableFromArrays({ speed: BigInt64Array.of(5n) });
+    const request = { table: 'cars', arrowStream: tableToIPC(table, 'file') };
+    expect(await client.failure('Write', request)).toMatchObject({ code: 3, status: { retryAfterMs: undefined } });
+    expect(await client.call('Write', { ...request, arrowStream: tableToIPC(table, 'stream') })).toMatchObject({
+      acceptedRows: '1',
+    });
+  });
+
   it('accepts a request without rows, and rows without values', async () => {
     expect(await client.call('Write', { table: 'cars' })).toEqual({ batchId: 'batch-0' });
     expect(await client.call('Write', { table: 'cars', rows: { rows: [{}, {}] } })).toMatchObject({ acceptedRows: '2' });

@@ -41,6 +41,11 @@ test.each(ROWS)('$rule is shown by a test or has a reason', ({ rule, how, files 
   expect(files.length > 0 || how.split(' ').length > 5).toBe(true);
 });
 
+test('every rule of Arrow Flight, Flight SQL and Arrow IPC has a test', () => {
+  const untested = ROWS.filter(({ rule, files }) => /^(FL|FS|IP)/.test(rule) && files.length === 0);
+  expect(untested.map(({ rule }) => rule)).toEqual([]);
+});
+
 test('no test is named after a rule that does not exist', () => {
   const files = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' }).filter((file) =>
     file.endsWith('.test.ts'),
