@@ -4,7 +4,7 @@
  */
 import type { WalId } from '../core/ids';
 import { type CheckpointReport, evidenceOf, readCheckpoints } from './delivery-state';
-import { WalVersionError } from './errors';
+import { isNotFound, WalVersionError } from './errors';
 import { type Judgement, judge, type Place, type Scanned, scanFile, withFile } from './examine';
 import {
   decodeFrameHeader,
@@ -68,12 +68,23 @@ export async function survey(place: Place): Promise<Survey> {
   return { ...judgement, walId, members, strays, checkpoints: after, problems: problemsOf(after, walId, members) };
 }
 
+/** Undefined for a file that a running server has released meanwhile. */
+async function ifThere<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
 async function readHeaders(place: Place): Promise<Found[]> {
   const found: Found[] = [];
   for (const name of (await place.storage.list(place.directory)).sort()) {
     const number = segmentNumberOf(name);
     if (number === undefined) continue;
-    const result = await withFile(place, name, readSegmentHeader);
+    const result = await ifThere(withFile(place, name, readSegmentHeader));
+    if (result === undefined) continue;
     if (result.status === 'unknown_version') throw new WalVersionError(name, result.version);
     found.push({ name, number, header: result.status === 'ok' ? result.header : undefined });
   }
@@ -99,7 +110,8 @@ async function readMembers(
   const usable: (Found & { header: SegmentHeader; headerRebuilt: boolean })[] = [];
   for (const each of found) {
     const { name, header: stored } = each;
-    const header = stored ?? (await withFile(place, name, (file) => rebuildHeader(file, { walId, number: each.number })));
+    const known = { walId, number: each.number };
+    const header = stored ?? (await ifThere(withFile(place, name, (file) => rebuildHeader(file, known))));
     const own = header === undefined ? name : segmentFileName(header.segmentNumber);
     if (header === undefined) strays.push({ name, reason: 'the segment header is damaged' });
     else if (header.walId !== walId) strays.push({ name, reason: `belongs to wal ${header.walId}` });
@@ -114,8 +126,8 @@ async function readMembers(
       strays.push({ name, reason: `a copy of ${own}` });
       continue;
     }
-    const scanned = await scanFile(place, { name, header }, { mayTrustSeal: false });
-    members.push({ ...scanned, headerRebuilt, misnamed: own !== name });
+    const scanned = await ifThere(scanFile(place, { name, header }, { mayTrustSeal: false }));
+    if (scanned !== undefined) members.push({ ...scanned, headerRebuilt, misnamed: own !== name });
   }
   return members;
 }

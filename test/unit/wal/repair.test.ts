@@ -97,6 +97,19 @@ test('a flipped bit in a sealed segment costs exactly its entry, and the damaged
   await expectHeld(disk, all([3]), 13);
 });
 
+test('a segment that a running server releases while it is looked at is no damage', async () => {
+  const disk = await logOf('close', { nextLsn: 6 });
+  const storage = disk.mount();
+  const list = storage.list.bind(storage);
+  storage.list = async (directory) => {
+    const names = await list(directory);
+    await storage.unlink(segmentPath(1));
+    return names;
+  };
+  const found = await survey({ storage, directory: DIRECTORY });
+  expect([isDamaged(found), found.members.length]).toEqual([false, 2]);
+});
+
 test('nothing is changed when the answer is no, while a server holds the log, and by a plan', async () => {
   const disk = await logOf('close');
   change(disk, segmentPath(2), (bytes) => void (bytes[200] ^= 1));
