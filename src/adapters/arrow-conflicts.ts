@@ -7,7 +7,7 @@ import { utf8Builder } from '../columnar/bytes-builder';
 import { corrupt } from '../columnar/foreign-error';
 import { positionOf, viewColumn } from '../columnar/read';
 import { CONFLICTS_COLUMN, type ColumnSchema, type ColumnType, OVERFLOW_COLUMN, type TableSchema } from '../core/table-schema';
-import { joinTypes, widerType } from '../core/type-lattice';
+import { widestType } from '../core/type-lattice';
 import { convertColumn, type ForeignColumn } from './arrow-convert';
 import { jsonRows } from './arrow-json';
 import { columnTypeOf, isNested } from './arrow-types';
@@ -67,9 +67,8 @@ export class ConflictingValues {
     this.refuse(row, givenAs, problem);
     if (!this.canChange || name === this.schema.timeColumn) return;
     const fits = problem.fits ?? value.type();
-    const wider = fits === undefined ? undefined : widerType(column, fits);
-    const before = this.wider.get(name);
-    if (wider !== undefined) this.wider.set(name, before === undefined ? wider : joinTypes(before, wider));
+    const wider = fits === undefined ? undefined : widestType(column, this.wider.get(name), fits);
+    if (wider !== undefined) this.wider.set(name, wider);
   }
 
   /**

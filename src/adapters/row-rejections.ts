@@ -2,8 +2,8 @@ import { type DecodedRequest, parkedRowsOf, type TableBatch, type UnfitReason, t
 import { IngestError, type RowRejection } from '../core/errors';
 import type { WriteReceipt } from '../core/ingest';
 import { LIMITS } from '../core/limits';
-import type { ColumnType, TableSchema } from '../core/table-schema';
-import { joinTypes } from '../core/type-lattice';
+import type { ColumnSchema, ColumnType, TableSchema } from '../core/table-schema';
+import { widestType } from '../core/type-lattice';
 import type { CellProblem } from './cell-problem';
 
 const NAME_SHOWN_MAX = 80;
@@ -59,10 +59,10 @@ export class Rejections {
     this.listed.push(column === undefined ? { row, code, message } : { row, code, column: shownName(column), message });
   }
 
-  /** The column would hold the value if it had this type. */
-  conflict(column: string, type: ColumnType): void {
-    const before = this.conflicts.get(column);
-    this.conflicts.set(column, before === undefined ? type : joinTypes(before, type));
+  /** A type that would hold a value of the column, which may change. */
+  conflict(column: ColumnSchema, type: ColumnType): void {
+    const wider = widestType(column, this.conflicts.get(column.name), type);
+    if (wider !== undefined) this.conflicts.set(column.name, wider);
   }
 
   decoded(batch: TableBatch | undefined, parked: readonly UnfitRows[] = []): DecodedRequest {

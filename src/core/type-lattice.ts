@@ -80,3 +80,11 @@ export function widerType(column: ColumnSchema, asked: ColumnType): ColumnType |
   if (conflict === 'coerce') return wider;
   return conflict === 'widen' && isNumeric(wider) ? wider : undefined;
 }
+
+/**
+ * The same for a column that other values of the request make `before` already. Doubles and decimals have no number that holds
+ * both: under `widen` the first of them stands.
+ */
+export function widestType(column: ColumnSchema, before: ColumnType | undefined, asked: ColumnType): ColumnType | undefined {
+  return widerType(before === undefined ? column : { ...column, type: before }, asked) ?? before;
+}

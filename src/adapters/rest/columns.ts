@@ -129,7 +129,7 @@ export function readInt64(reader: JsonReader, byte: number, unsigned: boolean, o
   if (problem === undefined) return undefined;
   if (problem === 'not_an_integer') return wouldFit(mismatch('an integer'), 'float64');
   const isInteger = isPlainInteger(text, textStart, textEnd);
-  return isInteger ? outOfRange(type) : wouldFit(outOfRange(type), 'float64');
+  return wouldFit(outOfRange(type), isInteger ? 'decimal' : 'float64');
 }
 
 /** Decimals, bare or quoted, from their digits: never by way of a double. */

@@ -10,7 +10,6 @@ import { LOGS_EVENTS } from '../../core/builtin-tables';
 import { isSideColumn } from '../../core/column-room';
 import type { IngestError } from '../../core/errors';
 import { CONFLICTS_COLUMN, type ColumnSchema, type ColumnType, OVERFLOW_COLUMN, type TableSchema } from '../../core/table-schema';
-import { widerType } from '../../core/type-lattice';
 import type { CellProblem } from '../cell-problem';
 import { aliasesOf, isBuiltin, overflowColumn } from '../friendly-names';
 import { JSON_BYTE, type JsonReader } from '../json-reader';
@@ -182,8 +181,7 @@ class RowDecoder implements RowVisitor {
     }
     this.refuse(problem, name);
     if (!this.canChange || name === this.schema.timeColumn) return;
-    const wider = widerType(slot.column.schema, problem.fits ?? typeOfValue(byte));
-    if (wider !== undefined) this.rejections.conflict(name, wider);
+    this.rejections.conflict(slot.column.schema, problem.fits ?? typeOfValue(byte));
   }
 
   private fillNull(reader: JsonReader, member: Member): void {

@@ -44,6 +44,33 @@ async function registryWith(column: Partial<ColumnSchema>, policy?: TableSchema[
 
 const typesOf = (schema: TableSchema): string[] => schema.columns.map(({ name, type }) => `${name} ${type}`);
 
+describe('numbers of several kinds', () => {
+  test('doubles and decimals for one column of integers: the first of them stands, the other rows are refused, unless text will do', async () => {
+    const large = 2 ** 63;
+    const registry = await registryWith({ type: 'int64' });
+    const plan = planWrite(registry, table, jsonRows([{ v: 0.7 }, { v: 1 }]));
+    expect(typesOf(plan.schema)).toEqual(['time timestamp', 'v float64', 'v_int int64']);
+    const body = Buffer.from(`[{"v":${large}0},{"v":0.7},{"v":1e300}]`.replace('e+', 'e'));
+    const mixed: NamedRows = {
+      infer: (known) => inferColumns(body, 'json', known),
+      decode: (schema, parking) => decodeJsonRows(body, 'json', schema, { ...context, parking }),
+    };
+    const kept = planWrite(registry, table, mixed);
+    expect(typesOf(kept.schema)).toEqual(['time timestamp', 'v decimal']);
+    expect([kept.decoded.acceptedRows, kept.decoded.rejectedRows]).toEqual([2, 1]);
+    const coerced = planWrite(await registryWith({ type: 'int64', conflict: 'coerce' }), table, mixed);
+    expect(typesOf(coerced.schema)).toEqual(['time timestamp', 'v string']);
+    expect(coerced.decoded.acceptedRows).toBe(3);
+  });
+
+  test('a column of unsigned integers that meets a negative one becomes one of decimals', async () => {
+    const registry = await registryWith({ type: 'uint64' });
+    const plan = planWrite(registry, table, jsonRows([{ v: -1 }, { v: 2 }]));
+    expect(typesOf(plan.schema)).toEqual(['time timestamp', 'v decimal']);
+    expect(plan.decoded.acceptedRows).toBe(2);
+  });
+});
+
 describe.each(FORMS)('%s', (_form, rows) => {
   test('numbers widen their column step by step, and a plan alone changes nothing', async () => {
     const registry = await registryWith({});
