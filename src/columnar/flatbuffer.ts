@@ -24,6 +24,7 @@ export class FlatTable {
     this.check(at, HEAD_BYTES);
     const vtable = at - view.getInt32(at, true);
     this.check(vtable, HEAD_BYTES);
+    if (at % 4 !== 0 || vtable % 2 !== 0) throw corrupt('a table of the metadata is not aligned');
     const vtableBytes = view.getUint16(vtable, true);
     this.tableBytes = view.getUint16(vtable + 2, true);
     this.check(vtable, vtableBytes);
@@ -82,7 +83,8 @@ export class FlatTable {
     this.check(start, 4);
     const length = this.view.getUint32(start, true);
     if (length > STRING_BYTES_MAX) throw corrupt(`a name has ${length} bytes`);
-    this.check(start + 4, length);
+    this.check(start + 4, length + 1);
+    if (this.view.getUint8(start + 4 + length) !== 0) throw corrupt('a name does not end where it says');
     const bytes = new Uint8Array(this.view.buffer, this.view.byteOffset + start + 4, length);
     if (!isUtf8(bytes)) throw corrupt('a name is not valid UTF-8');
     return Buffer.from(bytes).toString();
@@ -117,6 +119,7 @@ export class FlatTable {
     if (at === 0) return { start: 0, count: 0 };
     const start = this.target(at);
     this.check(start, 4);
+    if (start % 4 !== 0) throw corrupt('a list of the metadata is not aligned');
     const count = this.view.getUint32(start, true);
     this.check(start + 4, count * elementBytes);
     return { start: start + 4, count };
