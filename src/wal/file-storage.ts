@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, unlock } from 'fs-native-extensions';
 import type { OpenMode, Storage, StorageFile, StorageLock } from './storage';
 
@@ -56,16 +57,36 @@ class DescriptorFile implements StorageFile {
   }
 }
 
+const OUT_OF_DESCRIPTORS: readonly unknown[] = ['EMFILE', 'ENFILE'];
+const DESCRIPTOR_WAIT_MS = 30_000;
+const DESCRIPTOR_PAUSE_MS = 20;
+
+/**
+ * Opens a file, and waits while the process or the system has no descriptor left: connections that come and go must not be what
+ * stops the log, and nothing has been done yet that could be lost.
+ */
+async function openPatiently(path: string, flags: number, mode?: number): Promise<number> {
+  const until = performance.now() + DESCRIPTOR_WAIT_MS;
+  for (;;) {
+    try {
+      return await new Promise((resolve, reject) => {
+        fs.open(path, flags, mode, (error, fd) => (error === null ? resolve(fd) : reject(error)));
+      });
+    } catch (error) {
+      if (!OUT_OF_DESCRIPTORS.includes((error as { code?: unknown }).code) || performance.now() > until) throw error;
+      await sleep(DESCRIPTOR_PAUSE_MS);
+    }
+  }
+}
+
 /** The real file system. */
 export class FileStorage implements Storage {
   async makeDirectory(path: string): Promise<void> {
     await fs.promises.mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
   }
 
-  open(path: string, mode: OpenMode): Promise<StorageFile> {
-    return new Promise((resolve, reject) => {
-      fs.open(path, FLAGS[mode], FILE_MODE, (error, fd) => (error === null ? resolve(new DescriptorFile(fd)) : reject(error)));
-    });
+  async open(path: string, mode: OpenMode): Promise<StorageFile> {
+    return new DescriptorFile(await openPatiently(path, FLAGS[mode], FILE_MODE));
   }
 
   list(directory: string): Promise<string[]> {
@@ -81,11 +102,13 @@ export class FileStorage implements Storage {
   }
 
   async syncDirectory(path: string): Promise<void> {
-    const handle = await fs.promises.open(path, O_RDONLY);
+    const fd = await openPatiently(path, O_RDONLY);
     try {
-      await handle.sync();
+      await new Promise<void>((resolve, reject) => {
+        fs.fsync(fd, (error) => (error ? reject(error) : resolve()));
+      });
     } finally {
-      await handle.close();
+      await new DescriptorFile(fd).close();
     }
   }
 

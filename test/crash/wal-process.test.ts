@@ -2,6 +2,8 @@
  * The file WAL on the real file system: a process that is killed with SIGKILL while it appends, a second process on the same
  * directory, a device that is really full.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import * as fs from 'node:fs/promises';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -96,3 +98,20 @@ test('a device that is really full refuses appends, keeps what it acknowledged, 
     unmount(mounted);
   }
 });
+
+test('a process without file descriptors waits for some and loses nothing', async () => {
+  const hook = require.resolve('../support/run-typescript.cjs');
+  const script = require.resolve('../support/descriptor-child.ts');
+  const target = path.join(directory, 'wal');
+  const command = `ulimit -n 60 && exec "${process.execPath}" -r "${hook}" "${script}" "${target}"`;
+  const child = spawn('sh', ['-c', command], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const [code] = (await once(child, 'close')) as [number];
+  expect([code, output]).toEqual([0, 'full EMFILE\ndone\n']);
+  const wal = await openWal(new FileStorage(), target, { segmentBytes: 8192 });
+  expect((await readAll(wal)).map((entry) => fingerprint(entry.batches))).toEqual(
+    Array.from({ length: 20 }, (_, index) => fingerprint([walBatch(index + 1, 3000)])),
+  );
+  await wal.close();
+}, 60_000);
