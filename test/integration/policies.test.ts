@@ -9,6 +9,8 @@ import { GrpcListener } from '../../src/adapters/grpc-listener';
 import { HttpListener } from '../../src/adapters/http-listener';
 import { RestAdapter } from '../../src/adapters/rest/adapter';
 import { lsn, type TableName } from '../../src/core/ids';
+import type { Ingest } from '../../src/core/ingest';
+import type { SchemaRegistry } from '../../src/core/schema-registry';
 import type { ColumnSchema, ConflictPolicy, TablePolicy } from '../../src/core/table-schema';
 import { silentLogger, Telemetry } from '../../src/telemetry';
 import { FlightTestClient, pathDescriptor } from '../support/flight-client';
@@ -27,11 +29,21 @@ let httpAddress: string;
 let client: IngestClient;
 let flight: FlightTestClient;
 
-beforeEach(async () => {
-  ingest = new RecordingIngest();
-  registry = new MemoryRegistry();
+/** The listeners stand for all tests; log and registry are those of the test that runs. */
+const ingestNow: Ingest = { admit: (...given) => ingest.admit(...given), write: (request) => ingest.write(request) };
+const registryNow: SchemaRegistry = {
+  get: (table) => registry.get(table),
+  list: () => registry.list(),
+  evolve: (...given) => registry.evolve(...given),
+  preview: (...given) => registry.preview(...given),
+  register: (definition) => registry.register(definition),
+  previewRegistration: (definition) => registry.previewRegistration(definition),
+  adopt: (shared) => registry.adopt(shared),
+};
+
+beforeAll(async () => {
   const batches = { status: () => undefined };
-  const common = { ingest, registry, batches, telemetry: new Telemetry(), nowNs: () => 7n };
+  const common = { ingest: ingestNow, registry: registryNow, batches, telemetry: new Telemetry(), nowNs: () => 7n };
   const progress = { durableLsn: () => lsn(0), delivered: () => Promise.resolve() };
   const logger = silentLogger();
   http = new HttpListener({ host: '127.0.0.1', port: 0, logger, adapters: [new RestAdapter(common)] });
@@ -49,13 +61,18 @@ beforeEach(async () => {
   client = new IngestClient(address);
   flight = new FlightTestClient(address);
 });
-async function close(): Promise<void> {
+beforeEach(() => {
+  ingest = new RecordingIngest();
+  registry = new MemoryRegistry();
+});
+afterEach(() => {
+  if (ingest.inFlightBytes !== 0) throw new Error('room for a request was not given back');
+});
+afterAll(async () => {
   client.close();
   flight.close();
   await Promise.all([http.stop(0), grpc.stop(0)]);
-  expect(ingest.inFlightBytes).toBe(0);
-}
-afterEach(close);
+});
 
 type Values = Readonly<Record<string, readonly (number | bigint | string | boolean)[]>>;
 /** Accepted and rejected rows. */
