@@ -113,7 +113,10 @@ export class App {
     const ingest = new WalIngest({
       wal,
       route: router.route,
-      progress: { delivered: (...asked) => this.delivered(...asked) },
+      progress: {
+        delivered: (...asked) => this.delivered(...asked),
+        deadLetters: (at, tiers) => deadLetters.store.lettersOf(wal.walId, at, tiers),
+      },
       onDurable: (at, batches) => {
         this.accepted?.add(at, batches);
         deadLetters.mover.add(at, batches);

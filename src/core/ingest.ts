@@ -34,7 +34,7 @@ export interface WriteRequest {
 export interface WriteReceipt {
   readonly batch: BatchId;
   readonly lsn: Lsn;
-  /** Rows of `WriteRequest.batches` that became dead letters because of their labels; absent when there is none. */
+  /** Rows of `WriteRequest.batches` that became dead letters: because of their labels or, with an ack level above `wal`, refused by a store; absent when there is none. */
   readonly parkedRows?: number;
 }
 
@@ -73,6 +73,12 @@ export interface DeliveryProgress {
    * dead letter; rejects when `signal` aborts.
    */
   delivered(tier: Tier, at: Lsn, signal: AbortSignal, tables?: readonly TableName[]): Promise<void>;
+}
+
+/** What an acknowledgement says. */
+export interface AckProgress extends DeliveryProgress {
+  /** Dead letters that are kept of rows of entry `at` which the stores of these tiers refused. */
+  deadLetters(at: Lsn, tiers: readonly Tier[]): Promise<number>;
 }
 
 /** How far a batch has got with the store of one tier; rows that are not routed there count as delivered. */

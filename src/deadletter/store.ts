@@ -159,13 +159,14 @@ export class LogDeadLetterStore implements DeadLetterStore {
     });
   }
 
-  /** Letters that are kept of rows of one WAL entry. */
-  lettersOf(walId: WalId, at: Lsn): Promise<number> {
+  /** Letters that are kept of rows of one WAL entry; `tiers`: only of those that the stores of these tiers refused. */
+  lettersOf(walId: WalId, at: Lsn, tiers?: readonly Tier[]): Promise<number> {
     return this.inTurn(async () => {
       let letters = 0;
       for (const group of this.groups) {
         const { write } = group;
         if (write.walId !== walId || write.lsn > at || write.lastLsn < at) continue;
+        if (tiers !== undefined && !tiers.some((tier) => tier === group.tier)) continue;
         const { head } = await this.read(group);
         letters += head.rows.filter((row, i) => row.lsn === at && !group.gone.has(i)).length;
       }

@@ -5,7 +5,7 @@ import { parkedRowsOf, type TableBatch, type UnfitRows } from '../core/batch';
 import type { ParkingRoom } from '../core/dead-letter';
 import { IngestError } from '../core/errors';
 import { batchId, type Lsn, lsn } from '../core/ids';
-import type { Admission, DeliveryProgress, Ingest, RoutedBatch, WriteReceipt, WriteRequest } from '../core/ingest';
+import type { AckProgress, Admission, Ingest, RoutedBatch, WriteReceipt, WriteRequest } from '../core/ingest';
 import { LIMITS } from '../core/limits';
 import type { Tier } from '../core/table-schema';
 import type { Wal, WalBatch } from '../core/wal';
@@ -19,7 +19,7 @@ export interface WalIngestOptions {
   readonly wal: Wal;
   /** The rows of a batch by the tiers that they go to when they arrive; each row once. */
   readonly route: (batch: TableBatch) => readonly RoutedBatch[];
-  readonly progress: DeliveryProgress;
+  readonly progress: AckProgress;
   /** Told of every durable entry, so that delivery knows its backlog. */
   readonly onDurable: (at: Lsn, batches: readonly WalBatch[]) => void;
   readonly labels: LabelGuardOptions;
@@ -72,8 +72,8 @@ export class WalIngest implements Ingest {
       request.idempotency === undefined
         ? await this.append(request)
         : await idempotency.once(request.idempotency, (note) => this.append(request, note));
-    await Promise.all([this.acknowledge(request, at), this.slowDown()]);
-    const parkedRows = parkedRowsOf({ parked });
+    const [refused] = await Promise.all([this.acknowledge(request, at), this.slowDown()]);
+    const parkedRows = parkedRowsOf({ parked }) + refused;
     return { batch: batchId(wal.walId, at), lsn: at, ...(parkedRows === 0 ? {} : { parkedRows }) };
   }
 
@@ -124,13 +124,20 @@ export class WalIngest implements Ingest {
     }
   }
 
-  private async acknowledge(request: WriteRequest, at: Lsn): Promise<void> {
-    if (request.ack === 'wal') return;
+  /** Resolves when the ack level holds, with the number of rows that became dead letters instead of being in the stores. */
+  private async acknowledge(request: WriteRequest, at: Lsn): Promise<number> {
+    if (request.ack === 'wal') return 0;
     const tiers: readonly Tier[] = request.ack === 'all' ? ['hot', 'cold'] : [request.ack];
     const signal = AbortSignal.timeout(LIMITS.ackTimeoutMs);
     try {
       const tables = request.batches.map(({ table }) => table);
       await Promise.all(tiers.map((tier) => this.options.progress.delivered(tier, at, signal, tables)));
+      const letters = await this.options.progress.deadLetters(at, tiers);
+      // A row that both stores refuse is one row.
+      return Math.min(
+        letters,
+        request.batches.reduce((sum, { batch }) => sum + batch.numRows, 0),
+      );
     } catch (error) {
       const text = `the rows are durable but not yet in ${request.ack === 'all' ? 'both stores' : `the ${request.ack} store`}`;
       throw new IngestError('deadline_exceeded', text, { cause: error });

@@ -103,6 +103,21 @@ test('rows of REST and OTLP balance while they come in, delivered, parked, after
   expect(await server.stop()).toBe(0);
 }, 90_000);
 
+test('an acknowledgement of the store says which rows are not in it', async () => {
+  server = await start();
+  const time = new Date().toISOString();
+  const rows = [1, 2, 3].map((n) => `{"time":"${time}","n":${n},"doc":{"big":${n === 2 ? '1e400000' : n}}}`);
+  for (const ack of ['hot', 'all']) {
+    const answer = await server.post('/write/acked', `[${rows.join()}]`, { 'x-ack': ack, 'content-type': 'application/json' });
+    expect(answer.status).toBe(200);
+    const body = (await answer.json()) as { batch: string };
+    expect(body).toMatchObject({ table: 'acked', accepted: 2, rejected: 0, dead_letters: 1 });
+    expect(await api(`/api/batches/${body.batch}`)).toMatchObject({ body: { dead_letters: 1 } });
+  }
+  expect((await server.sql('hot', 'SELECT n FROM acked ORDER BY n')).rows.flat()).toEqual(['1', '1', '3', '3']);
+  expect(await server.stop()).toBe(0);
+}, 90_000);
+
 test('a batch that is none or was never acknowledged is refused', async () => {
   server = await start();
   const batch = await send(20);

@@ -196,7 +196,8 @@ export function alterTable(schema: TableSchema, stored: StoredTable, options: Dd
   // A TTL that an operator has set by hand stays.
   const ttl = wanted === undefined ? undefined : ttlChange(stored.engine_full, wanted);
   if (ttl !== undefined) statements.push(`${alter} ${ttl} SETTINGS materialize_ttl_after_modify = 0`);
-  const settled = SETTINGS.every(([name]) => stored.engine_full.includes(`${name} = `));
+  // One that somebody has set to 0 is set again: the log is released as soon as the store has answered (C6).
+  const settled = SETTINGS.every(([name]) => new RegExp(`\\b${name} = [1-9]`).test(stored.engine_full));
   return settled ? statements : [...statements, `${alter} MODIFY SETTING ${settings(options)}`];
 }
 

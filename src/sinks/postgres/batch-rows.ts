@@ -63,7 +63,7 @@ async function checkClaimed(client: PoolClient, id: WriteIdentity): Promise<void
     id.lsn,
     id.table,
   ]);
-  const { last_lsn: found = null, watermark = null } = rows[0] ?? {};
+  const [{ last_lsn: found, watermark }] = rows;
   if (found === null ? id.lastLsn < Number(watermark) : found === String(id.lastLsn)) return;
   await client.query('ROLLBACK');
   const stand = found === null ? `before the watermark ${watermark}` : `as ${id.lsn} to ${found} in _ingest_batches`;
