@@ -91,7 +91,7 @@ function readFilter(fields: Readonly<Record<string, unknown>>): DeadLetterFilter
   const { table, tier, code } = fields;
   if (table !== undefined && typeof table !== 'string') return 'table must be a text';
   if (code !== undefined && typeof code !== 'string') return 'code must be a text';
-  if (tier !== undefined && !isTier(tier)) return 'tier must be hot or cold';
+  if (tier !== undefined && tier !== 'none' && !isTier(tier)) return 'tier must be hot, cold or none';
   return {
     ...(table === undefined ? {} : { table }),
     ...(tier === undefined ? {} : { tier }),

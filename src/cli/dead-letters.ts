@@ -50,7 +50,7 @@ export function addDeadLettersCommand(root: Command): void {
   const addFiltered = (name: string, description: string): Command =>
     add(name, description)
       .option('--table <name>', 'only of this table')
-      .addOption(new Option('--tier <tier>', 'only refused by this tier').choices(['hot', 'cold']))
+      .addOption(new Option('--tier <tier>', 'only refused by this tier, or seen by none').choices(['hot', 'cold', 'none']))
       .option('--code <code>', 'only with this code (SQLSTATE, ClickHouse code, or a word)');
 
   addFiltered('list', 'one line a letter, the oldest first')

@@ -3,6 +3,7 @@ import type { Lsn, TableName, WalId } from './ids';
 import type { Room } from './ingest';
 import type { WriteIdentity } from './sink';
 import type { TableSchema, Tier } from './table-schema';
+import type { CountedTier } from './wal';
 
 /**
  * Where a row was found to be impossible to store. `decode`: it could not be read, or its labels are abnormal; `schema`: it does
@@ -83,7 +84,8 @@ export interface DeadLetterCopy {
 
 export interface DeadLetterFilter {
   readonly table?: string;
-  readonly tier?: Tier;
+  /** `none`: rows that no tier has seen. */
+  readonly tier?: CountedTier;
   readonly code?: string;
 }
 

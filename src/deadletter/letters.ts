@@ -11,7 +11,7 @@ export const HEAD_ROW_BYTES = 120;
 
 /** May a group hold letters of the filter? */
 export const matches = ({ tier, write, codes }: Group, filter: DeadLetterFilter): boolean =>
-  (filter.tier === undefined || filter.tier === tier) &&
+  (filter.tier === undefined || filter.tier === (tier ?? 'none')) &&
   (filter.table === undefined || filter.table === write.table) &&
   (filter.code === undefined || codes.includes(filter.code));
 

@@ -171,6 +171,8 @@ test('rows with abnormal labels are parked over OTLP and REST, and go to their t
   ];
   expect(await post('/write/logs', rows)).toMatchObject({ accepted: 1, rejected: 0, dead_letters: 2 });
   const { dead_letters: letters } = await kept(3);
+  expect((await api('/api/dead-letters?tier=hot'))['dead_letters']).toEqual([]);
+  expect((await api('/api/dead-letters?tier=none'))['dead_letters']).toEqual(letters);
   const reasons = (letters as Answer[]).map(({ stage, code, column }) => `${String(stage)} ${String(code)} ${String(column)}`);
   expect(new Set(reasons)).toEqual(
     new Set(['decode invalid_name labels', 'decode too_large labels', 'schema type_mismatch labels']),
