@@ -223,3 +223,24 @@ test('SIGTERM ends in time with 0 while a store takes requests and does not answ
     await Promise.all([postgres.stop(), clickhouse.stop()]);
   }
 }, 120_000);
+
+test('a second SIGTERM ends a drain at once, and what was not delivered is delivered after the next start', async () => {
+  const [postgres, clickhouse] = await Promise.all([startPostgres(), startClickHouse()]);
+  const settings = { POSTGRES_URL: postgres.url, CLICKHOUSE_URL: 'http://127.0.0.1:1', SHUTDOWN_GRACE_MS: '60000' };
+  try {
+    const server = await TestServer.start({ dataDir: directory.path, settings });
+    expect((await server.post('/write/logs', '{"message":"kept","app":"twice"}')).status).toBe(200);
+    const ended = once(server.child, 'exit');
+    server.child.kill('SIGTERM');
+    // The drain has begun when it is not ready any more.
+    while ((await fetch(`http://${server.admin}/readyz`).catch(() => undefined))?.status === 200);
+    server.child.kill('SIGTERM');
+    expect((await ended)[1]).toBe('SIGTERM');
+    const again = await TestServer.start({ dataDir: directory.path, settings: { ...settings, CLICKHOUSE_URL: clickhouse.url } });
+    await again.drained();
+    expect(await clickhouse.rows(`SELECT count() FROM logs_events WHERE app = 'twice'`)).toEqual([['1']]);
+    expect(await again.stop()).toBe(0);
+  } finally {
+    await Promise.all([postgres.stop(), clickhouse.stop()]);
+  }
+}, 120_000);

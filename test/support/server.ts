@@ -14,6 +14,10 @@ export interface ServerOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Arguments of node in the place of the built command. */
   readonly args?: readonly string[];
+  /** A program that is given node and its arguments to run; it must become that process, or pass signals on. */
+  readonly under?: readonly [string, ...string[]];
+  /** Further variables of the environment. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export interface SqlAnswer {
@@ -32,10 +36,17 @@ export class TestServer {
     readonly startMs: number,
   ) {}
 
-  static async start({ dataDir, settings = {}, args = [MAIN, 'serve'] }: ServerOptions): Promise<TestServer> {
+  static async start({
+    dataDir,
+    settings = {},
+    args = [MAIN, 'serve'],
+    under,
+    environment: more,
+  }: ServerOptions): Promise<TestServer> {
     if (!existsSync(MAIN)) throw new Error('dist/ is missing: run `make build` first (`make test` does)');
     const startedAt = performance.now();
     const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('THERMOCLINE_')));
+    Object.assign(environment, more);
     const own = {
       DATA_DIR: dataDir,
       GRPC_PORT: '0',
@@ -46,7 +57,8 @@ export class TestServer {
       ...settings,
     };
     for (const [name, value] of Object.entries(own)) environment[`THERMOCLINE_${name}`] = value;
-    const child = spawn(process.execPath, args, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [program, ...programArgs] = [...(under ?? []), process.execPath, ...args] as [string, ...string[]];
+    const child = spawn(program, programArgs, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
     let log = '';
     child.stderr.on('data', (chunk: Buffer) => {
       log = (log + chunk.toString()).slice(-10_000);
