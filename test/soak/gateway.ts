@@ -1,5 +1,6 @@
 /** The built server, started again and again on the same directory; every warning and error that it logs is counted. */
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Failpoint } from '../support/failpoints';
 import { TestServer } from '../support/server';
@@ -58,6 +59,12 @@ export class Gateway {
   get current(): TestServer {
     if (this.server === undefined) throw new Error('the server is not running');
     return this.server;
+  }
+
+  /** Resident memory of the running server, bytes (Linux). */
+  get memoryBytes(): number {
+    const status = readFileSync(`/proc/${this.current.child.pid}/status`, 'utf8');
+    return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
   }
 
   /** Resolves when the running server has ended. */

@@ -1,7 +1,7 @@
 /**
  * `make soak`: faults for as long as you like. `node -r ./test/support/run-typescript.cjs test/soak/main.ts [--minutes 10] [--seed n]
  * [--rate rows/s] [--parts kills,schedules,points,server-points,power]`. Prints the seed, which repeats the order of the faults; exit code 1 when
- * a row was lost or doubled, or anything else was not as it must be.
+ * a row was lost or doubled, or anything else was not as it must be. `--parts outage` is run only when it is asked for.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,6 +11,7 @@ import { losePower } from '../support/power-loss';
 import { killAtPoint } from '../support/wal-process';
 import { runSchedules } from '../support/wal-schedules';
 import { soakUnderKills } from './kills';
+import { soakInOutage } from './outage';
 import { killServerAt, SERVER_POINTS } from './points';
 import { SoakRig } from './rig';
 
@@ -28,6 +29,7 @@ type Print = (text: string) => void;
 /** Each gives whether everything was as it must be. */
 const PARTS: Readonly<Record<string, (options: Options, print: Print) => Promise<boolean>>> = {
   kills: soakUnderKills,
+  outage: soakInOutage,
   schedules: async ({ seed }, print) => {
     const acknowledged = await runSchedules(SCHEDULES, seed);
     print(`${SCHEDULES} schedules on the simulated disk, ${acknowledged} entries acknowledged, lost or doubled 0`);
@@ -107,7 +109,7 @@ async function main(): Promise<boolean> {
     seed: number(values.seed, 1 + Math.floor(Math.random() * 1e6)),
     rowsPerSecond: number(values.rate, 6_000),
   };
-  const names = values.parts ? values.parts.split(',') : Object.keys(PARTS);
+  const names = values.parts ? values.parts.split(',') : Object.keys(PARTS).filter((name) => name !== 'outage');
   const unknown = names.find((name) => !(name in PARTS));
   if (unknown !== undefined) throw new Error(`${unknown} is no part; there are ${Object.keys(PARTS).join()}`);
   if (names.length === 1) return runPart(names[0], options);

@@ -7,7 +7,7 @@ import { checkRows, type TableResult, untilDrained } from './check';
 import { Gateway } from './gateway';
 import { Load } from './load';
 import { SoakStores } from './stores';
-import { SOAK_TABLES } from './tables';
+import { SOAK_TABLES, type SoakTable } from './tables';
 
 /** Small, so that faults meet the making and the end of segments. */
 const SEGMENT_BYTES = 1024 * 1024;
@@ -18,6 +18,9 @@ export interface SoakOptions {
   /** Of all tables together. */
   readonly rowsPerSecond: number;
   readonly clientsPerTable?: number;
+  readonly tables?: readonly SoakTable[];
+  /** Of the server, beside those of every soak. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 export class SoakRig {
@@ -33,7 +36,8 @@ export class SoakRig {
   ) {}
 
   /** The server runs, its tables are there, and their stores refuse poison. */
-  static async open({ seed, rowsPerSecond, clientsPerTable = 4 }: SoakOptions): Promise<SoakRig> {
+  static async open(options: SoakOptions): Promise<SoakRig> {
+    const { seed, rowsPerSecond, clientsPerTable = 4, tables = SOAK_TABLES } = options;
     const directory = await mkdtemp(join(tmpdir(), 'thermocline-soak-'));
     const stores = await SoakStores.start(join(directory, 'stores'), randomOf(seed * 31 + 7));
     const gateway = new Gateway(join(directory, 'data'), {
@@ -41,16 +45,17 @@ export class SoakRig {
       DELIVERY_INTERVAL_MS: '50',
       SHUTDOWN_GRACE_MS: '8000',
       WAL_SEGMENT_BYTES: String(SEGMENT_BYTES),
+      ...options.settings,
     });
-    const load = new Load(gateway, SOAK_TABLES, {
+    const load = new Load(gateway, tables, {
       random: randomOf(seed * 17 + 3),
-      rowsPerSecond: rowsPerSecond / SOAK_TABLES.length,
+      rowsPerSecond: rowsPerSecond / tables.length,
       clients: clientsPerTable,
     });
     const rig = new SoakRig(directory, stores, gateway, load);
     try {
       await gateway.start();
-      await rig.prepare();
+      await rig.prepare(tables);
     } catch (error) {
       await rig.close();
       throw error;
@@ -94,14 +99,14 @@ export class SoakRig {
     return undefined;
   }
 
-  private async prepare(): Promise<void> {
-    for (const { table, tier, columns } of SOAK_TABLES) {
+  private async prepare(tables: readonly SoakTable[]): Promise<void> {
+    for (const { table, tier, columns } of tables) {
       if (columns === undefined) continue;
       const body = JSON.stringify({ table_name: table, tier, columns });
       const response = await this.gateway.current.post('/schema/register', body);
       if (!response.ok) throw new Error(`${table}: ${await response.text()}`);
     }
-    for (const { table, tier, constraint } of SOAK_TABLES) {
+    for (const { table, tier, constraint } of tables) {
       if (constraint === undefined) continue;
       if (tier === 'hot') await this.stores.execute(`ALTER TABLE ${table} ADD CONSTRAINT soak CHECK (${constraint})`);
       else await this.stores.command(`ALTER TABLE ${table} ADD CONSTRAINT soak CHECK ${constraint}`);
