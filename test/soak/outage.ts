@@ -80,7 +80,11 @@ async function catchUp(rig: SoakRig, acknowledged: () => number, print: (text: s
 const LIVE_ROWS_MAX = 60_000;
 
 async function pendingRows({ gateway }: SoakRig): Promise<number> {
-  const answer = await fetch(`http://${gateway.current.admin}/readyz`);
+  const answer = await fetch(`http://${gateway.current.admin}/readyz`, { headers: { connection: 'close' } }).catch(
+    (error: Error) => {
+      throw new Error(`the server does not answer: ${gateway.complaints.join() || 'it runs'}`, { cause: error });
+    },
+  );
   const { sinks } = (await answer.json()) as { sinks: Record<string, { rows: number }> };
   return Object.values(sinks).reduce((sum, { rows }) => sum + rows, 0);
 }
