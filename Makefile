@@ -57,6 +57,9 @@ interop: dist/.built $(NODE_READY) ## Run the Go Collector, telemetrygen, the Py
 soak: dist/.built $(NODE_READY) ## Faults for MINUTES=10 under load, 100,000 schedules, power loss (SEED=n repeats, PARTS=kills,schedules,points,server-points,power)
 	@$(NODE_RUN) -r ./test/support/run-typescript.cjs test/soak/main.ts --minutes '$(MINUTES)' --seed '$(SEED)' --rate '$(RATE)' --parts '$(PARTS)'
 
+demotion-show: dist/.built $(NODE_READY) ## Demote ROWS=10000000 metric rows of 5 days under load and KILLS=20 kills; both tiers add up at every moment (SEED=n)
+	@$(NODE_RUN) -r ./test/support/run-typescript.cjs test/soak/demotion/main.ts --rows '$(ROWS)' --kills '$(KILLS)' --seed '$(SEED)'
+
 test-timescale: dist/.built ## Run the PostgreSQL suites against PostgreSQL 17 with TimescaleDB and pg_partman (needs root and Debian's mirror)
 	@node test/timescale/run.mjs
 
@@ -79,4 +82,4 @@ check: node_modules/.ready ## Format, lint, types, layering, dead code, interfac
 clean: ## Remove build output (keeps ./data)
 	rm -rf dist coverage node_modules/.ready
 
-.PHONY: help install build run test unit test-timescale interop soak deploy format check clean
+.PHONY: help install build run test unit test-timescale interop soak demotion-show deploy format check clean
