@@ -46,7 +46,7 @@ export class ClickHouseSql implements SqlStore {
       const bytes = Buffer.concat(chunks);
       return { contentType, body: format === 'json' ? this.toAnswer(bytes, performance.now() - startedAt) : bytes };
     } catch (error) {
-      throw sqlError(error);
+      throw coldError(error);
     }
   }
 
@@ -55,7 +55,7 @@ export class ClickHouseSql implements SqlStore {
     try {
       for await (const chunk of await this.exec(sql, 'arrow', {})) yield chunk as Buffer;
     } catch (error) {
-      throw toIngestError(sqlError(error));
+      throw toIngestError(coldError(error));
     }
   }
 
@@ -93,7 +93,7 @@ export class ClickHouseSql implements SqlStore {
   }
 }
 
-function sqlError(error: unknown): SqlError {
+export function coldError(error: unknown): SqlError {
   if (error instanceof ClickHouseError) {
     const { code } = error;
     if (TIMEOUT.has(code)) return new SqlError('the query took too long', code, 'timeout', { cause: error });

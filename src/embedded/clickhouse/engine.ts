@@ -9,8 +9,8 @@ import { existsSync } from 'node:fs';
 import { readlink } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { basename, join } from 'node:path';
+import { sqlString } from '../../core/sql-tokens';
 import { refuse, toException } from './exception';
-import { sqlString } from './sql-tokens';
 
 /** The part of npm `chdb` that is used here. */
 interface ChdbSession {

@@ -1,7 +1,7 @@
 /** What one HTTP request asks for: URL parameters, headers, credentials. Pure. */
 import type { IncomingHttpHeaders } from 'node:http';
+import { sqlName, sqlString } from '../../core/sql-tokens';
 import { refuse } from './exception';
-import { sqlName, sqlString } from './sql-tokens';
 
 export interface QueryRequest {
   /** The `query` parameter; the body follows it after a line end. */

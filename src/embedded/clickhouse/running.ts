@@ -5,9 +5,10 @@
  *
  * KILL QUERY ... SYNC answers when the request has ended: nothing of it can take effect afterwards.
  */
+
+import { asBytes, fromBytes, sqlString } from '../../core/sql-tokens';
 import type { Engine } from './engine';
 import { refuse, toException } from './exception';
-import { asBytes, fromBytes, sqlString } from './sql-tokens';
 import type { Edit, Statement } from './statement';
 
 export interface RunningQuery {

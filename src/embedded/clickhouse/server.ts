@@ -14,6 +14,7 @@ import { mkdir, rm, stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { fromBytes } from '../../core/sql-tokens';
 import { type Summary, sendException, sendResult } from './answer';
 import { BodyReader, decodedBody, readMultipart } from './body';
 import { Engine, type EngineResult, QUERY_MEMORY_BYTES_MAX } from './engine';
@@ -23,7 +24,6 @@ import { prologueSql, type QueryRequest, readRequest } from './request';
 import { logComment, RunningQueries, type RunningQuery, shortQueryText } from './running';
 import { type Lease, Sessions } from './sessions';
 import { Slots } from './slots';
-import { fromBytes } from './sql-tokens';
 import { applyEdits, type InsertData, insertFromFile, onlyReads, outputEdit, readStatement, type Statement } from './statement';
 
 export interface ClickHouseServerOptions {

@@ -7,8 +7,9 @@
  *
  * Everything else is passed as it is. Only positions of clauses are looked for; what is wrong stays wrong, and the engine says so.
  */
+
+import { asBytes, sqlString, sqlTokens, type Token } from '../../core/sql-tokens';
 import { refuse } from './exception';
-import { asBytes, sqlString, sqlTokens, type Token } from './sql-tokens';
 
 /** Replace [start, end) of the text. */
 export interface Edit {

@@ -1,5 +1,5 @@
 import * as fc from 'fast-check';
-import { asBytes, fromBytes, sqlName, sqlString, sqlTokens } from '../../../../src/embedded/clickhouse/sql-tokens';
+import { asBytes, fromBytes, sqlName, sqlString, sqlTokens } from '../../../src/core/sql-tokens';
 
 const texts = (sql: string): string[] => [...sqlTokens(sql)].map((token) => token.text);
 
