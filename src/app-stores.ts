@@ -12,6 +12,7 @@ import { EmbeddedPostgres } from './embedded/postgres';
 import type { SqlStore } from './query/answer';
 import { ClickHouseSql } from './query/cold';
 import { PostgresSql } from './query/hot';
+import { ScratchTables } from './query/scratch';
 import type { DdlOptions } from './sinks/clickhouse/ddl-options';
 import { ClickHouseEraser } from './sinks/clickhouse/erase';
 import { ShardedClickHouseSink } from './sinks/clickhouse/sharded-sink';
@@ -26,6 +27,8 @@ import type { Logger, Telemetry } from './telemetry';
 export interface Stores {
   readonly sinks: readonly Sink[];
   readonly sql: { readonly hot: PostgresSql | undefined; readonly cold: SqlStore | undefined };
+  /** Tables of one question over both tiers. */
+  readonly scratch: ScratchTables | undefined;
   readonly erasers: readonly RowEraser[];
   readonly tables: readonly StoreTables[];
   readonly shared: SharedRegistry | undefined;
@@ -39,6 +42,7 @@ export interface Stores {
 export const NO_STORES: Stores = {
   sinks: [],
   sql: { hot: undefined, cold: undefined },
+  scratch: undefined,
   erasers: [],
   tables: [],
   shared: undefined,
@@ -68,14 +72,15 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const cold = coldSink(coldUrls, config, logger);
   const reader = config.postgres_url === undefined ? await ensureReaderRole(postgres) : postgres;
   const sql = { hot: new PostgresSql(reader, limits), cold: new ClickHouseSql(clickhouse, limits) };
+  const scratch = new ScratchTables(clickhouse, limits.timeoutMs);
   const letters = new PostgresDeadLetterTable({ url: postgres, logger });
   options.stops.add('connections', async () => {
-    await Promise.all([sql.hot.close(), sql.cold.close(), letters.close(), hot.stop(), cold.stop()]);
+    await Promise.all([sql.hot.close(), sql.cold.close(), scratch.close(), letters.close(), hot.stop(), cold.stop()]);
   });
   const erasers = [new PostgresEraser(postgres), new ClickHouseEraser(clickhouse, tableOptions(config))];
   const { distributed } = config.clickhouse;
   const demotion = { hotUrl: postgres, coldUrls, distributed, partitioning, hot, cold };
-  return { sinks: [hot, cold], sql, erasers, tables: [hot, cold], shared: hot, letters, coldUrls, demotion };
+  return { sinks: [hot, cold], sql, scratch, erasers, tables: [hot, cold], shared: hot, letters, coldUrls, demotion };
 }
 
 function coldSink(urls: readonly string[], config: Config, logger: Logger): ClickHouseSink | ShardedClickHouseSink {

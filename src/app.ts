@@ -19,6 +19,7 @@ import {
 } from './app-dead-letters';
 import { type Demotions, startDemotions } from './app-demotion';
 import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
+import { bothTiersSql } from './app-query';
 import { startRollups } from './app-rollups';
 import { startSchemas } from './app-schemas';
 import { NO_STORES, openStores, type Stores } from './app-stores';
@@ -134,7 +135,7 @@ export class App {
     const schemas = startSchemas({ ...stores, registry, router, logger: this.logger });
     this.stops.add('schemas', () => schemas.stop());
     this.startBackground(registry, router, stores);
-    const admin = await this.listenAdmin(registry, wal, ingest, stores);
+    const admin = await this.listenAdmin(registry, wal, ingest, { ...stores, router });
     const { sql, erasers } = stores;
     const { grpc, http } = await this.listenIngest(ingest, { ingest, registry, wal, sql, erasers, schemas });
     return { grpc, http, admin };
@@ -282,15 +283,22 @@ export class App {
     clearTimeout(timer);
   }
 
-  private async listenAdmin(registry: FileRegistry, wal: FileWal, ingest: WalIngest, stores: Stores): Promise<string> {
+  private async listenAdmin(
+    registry: FileRegistry,
+    wal: FileWal,
+    ingest: WalIngest,
+    { router, ...stores }: Stores & { readonly router: Router },
+  ): Promise<string> {
     const { config, telemetry, logger } = this;
+    const tables = (): readonly TableSchema[] => registry.list();
     const admin = new AdminServer({
       host: config.host,
       port: config.admin_port,
       telemetry,
       logger,
       stores: stores.sql,
-      tables: () => registry.list(),
+      bothTiers: bothTiersSql({ config: config.query, stores, tables, router, logger }),
+      tables,
       deadLetters: this.deadLetters?.store,
       demotions: this.demotions,
       ledger: () => ledgerReport(this.accepted, this.deliveries, () => this.deadLetters?.parked() ?? NO_PARKED),

@@ -209,6 +209,7 @@ const SCHEMA = z.strictObject({
     .strictObject({
       rows_max: count(10_000, 1_000_000).describe('Rows of one answer of /api/sql'),
       timeout_ms: count(30_000, 600_000).describe('Time of one query of /api/sql'),
+      hot_rows_max: count(5_000_000, 1_000_000_000).describe('Rows of PostgreSQL that one query with target `all` may take'),
     })
     .prefault({}),
 });

@@ -4,12 +4,13 @@ import type { AddressInfo } from 'node:net';
 import type { DeadLetterStore } from '../core/dead-letter';
 import type { BatchStatus } from '../core/ingest';
 import type { TableSchema, Tier } from '../core/table-schema';
-import { SqlError, type SqlFormat } from '../query/answer';
+import type { BothTiersSql } from '../query/all';
 import type { Logger, Telemetry } from '../telemetry';
 import { CONSOLE_HTML } from './console';
 import { dropDeadLetters, type JsonAnswer, listDeadLetters, replayDeadLetters, showDeadLetter } from './dead-letters';
 import { type DemotionAdmin, listDemotions, planDemotions, restoreDemotions, runDemotions } from './demotions';
 import { type BatchLetters, batchAnswer, type LedgerReport, ledgerAnswer } from './ledger';
+import { sqlAnswer } from './sql';
 import { type TraceStores, traceAnswer } from './traces';
 
 /** One sink as `/readyz` and the console show it. */
@@ -32,6 +33,7 @@ export interface AdminOptions {
   readonly telemetry: Telemetry;
   readonly logger: Logger;
   readonly stores: TraceStores;
+  readonly bothTiers?: BothTiersSql | undefined;
   readonly tables: () => readonly TableSchema[];
   readonly deadLetters: DeadLetterStore | undefined;
   readonly demotions?: DemotionAdmin | undefined;
@@ -61,7 +63,6 @@ const POST_PATHS: ReadonlySet<string> = new Set([
   '/api/demotions/restore',
 ]);
 const BODY_BYTES_MAX = 1024 * 1024;
-const STATUS_OF = { invalid: 400, timeout: 504, unavailable: 503 } as const;
 
 export class AdminServer {
   private readonly server: Server;
@@ -178,42 +179,12 @@ export class AdminServer {
   private async sql(request: IncomingMessage): Promise<Answer> {
     const body = await readJson(request);
     if (typeof body !== 'string') return body;
-    const parsed = parseSqlRequest(body);
-    if (typeof parsed === 'string') return failure(400, 'invalid_argument', parsed);
-    const store = this.options.stores[parsed.target];
-    if (store === undefined) return failure(503, 'unavailable', `there is no ${parsed.target} store`);
-    try {
-      return { status: 200, ...(await store.query(parsed.query, parsed.format)) };
-    } catch (error) {
-      if (!(error instanceof SqlError)) throw error;
-      return json(STATUS_OF[error.kind], { error: { code: error.kind, store_code: error.storeCode, message: error.message } });
-    }
+    const { stores, bothTiers } = this.options;
+    return sqlAnswer({ ...stores, all: bothTiers }, body);
   }
 }
 
 const queryOf = (request: IncomingMessage): URLSearchParams => new URL(request.url ?? '/', 'http://admin').searchParams;
-
-interface SqlRequest {
-  readonly target: Tier;
-  readonly query: string;
-  readonly format: SqlFormat;
-}
-
-/** The request, or what is wrong with it. */
-function parseSqlRequest(body: string): SqlRequest | string {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(body);
-  } catch {
-    return 'the body is not JSON';
-  }
-  if (typeof parsed !== 'object' || parsed === null) return 'the body must be an object';
-  const { target, query, format = 'json' } = parsed as Record<string, unknown>;
-  if (target !== 'hot' && target !== 'cold') return 'target must be hot or cold';
-  if (typeof query !== 'string' || query.trim() === '') return 'query must be a text';
-  if (format !== 'json' && format !== 'arrow' && format !== 'csv') return 'format must be json, arrow or csv';
-  return { target, query, format };
-}
 
 /** The body of a request, or the answer to one that is no JSON or too long. */
 async function readJson(request: IncomingMessage): Promise<string | Answer> {

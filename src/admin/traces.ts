@@ -12,7 +12,7 @@ export interface JsonText {
 
 /** `snapshot`: reads both stores as of one moment; without it rows that are on their way between them may be told twice. */
 export interface TraceStores {
-  readonly hot: (SqlStore & Partial<BothTiers<Query>>) | undefined;
+  readonly hot: (SqlStore & Partial<BothTiers<{ readonly query: Query }>>) | undefined;
   readonly cold: SqlStore | undefined;
 }
 
@@ -85,7 +85,7 @@ async function inSnapshot<T>({ hot, cold }: TraceStores, work: (readers: Readers
   try {
     return await hot.snapshot([TRACES_SPANS.table, LOGS_EVENTS.table], (snapshot) => {
       begun = true;
-      return work({ hot: snapshot.hot, cold: askCold, counts: countsInCold(snapshot.hidden) });
+      return work({ hot: snapshot.hot.query, cold: askCold, counts: countsInCold(snapshot.hidden) });
     });
   } catch (error) {
     if (begun || !(error instanceof SqlError)) throw error;

@@ -7,9 +7,9 @@
  */
 
 import { storeForm } from '../core/column-name';
-import type { BothTiers } from '../core/demotion';
-import { countsInCold } from '../core/demotion';
-import type { TableSchema } from '../core/table-schema';
+import { type BothTiers, countsInCold } from '../core/demotion';
+import type { TableName } from '../core/ids';
+import type { TableSchema, Tier } from '../core/table-schema';
 import { carriedColumns, chName, chText, pgName } from './all-columns';
 import { type Bound, type TableUse, tablesOf } from './all-plan';
 import { SqlError, type SqlFormat, type SqlResult, type SqlStore } from './answer';
@@ -29,6 +29,8 @@ export interface BothTiersSqlOptions {
   readonly tables: () => readonly TableSchema[];
   /** Names and types of the columns of the ClickHouse table of a schema, by store names. */
   readonly coldColumns: (schema: TableSchema) => ReadonlyMap<string, string>;
+  /** Where each row of a table is found once; undefined when that cannot be said. */
+  readonly onceIn: (table: TableName) => Tier | 'both' | undefined;
   /** Rows of PostgreSQL that one question may take. */
   readonly hotRowsMax: number;
 }
@@ -85,15 +87,19 @@ export class BothTiersSql {
     const columns = carriedColumns(schema, types, new Set(use.columns.map((name) => renamed.get(name)!)));
     const names = columns.map(({ name }) => chName(name)).join(', ');
     const selects: string[] = [];
-    const isThere = { hot: await hot.has(schema.table), cold: await this.hasCold(schema.table) };
-    if (isThere.hot) {
+    const where = this.options.onceIn(schema.table);
+    if (where === undefined) {
+      const reason = `rules send some rows of ${schema.table} to both tiers and no tier has all of them: ask hot or cold`;
+      throw new SqlError(reason, '', 'invalid');
+    }
+    if (where !== 'cold' && (await hot.has(schema.table))) {
       const name = await this.options.scratch.create(columns, types);
       made.push(name);
       const bounds = [...(await this.boundsOf(use)), ...hotRange(schema.timeColumn, range)];
       await this.copy(hot, name, columns, schema.table, bounds);
       selects.push(`SELECT ${names} FROM ${name}`);
     }
-    if (isThere.cold) {
+    if (where !== 'hot' && (await this.hasCold(schema.table))) {
       const conditions = [...coldRange(schema.timeColumn, range), countsInCold(hidden)];
       selects.push(`SELECT ${names} FROM ${chName(schema.table)} WHERE ${conditions.join(' AND ')}`);
     }

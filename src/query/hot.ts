@@ -4,6 +4,7 @@
  * a superuser could leave the database by functions and COPY TO PROGRAM whatever the transaction says.
  */
 import { type FieldDef, Pool, type PoolClient, type QueryArrayConfig, type types } from 'pg';
+import { to as copyTo } from 'pg-copy-streams';
 import type { BothTiers, TierSnapshot } from '../core/demotion';
 import {
   answerToJson,
@@ -29,7 +30,7 @@ const STREAM_IDLE_MS = 60_000;
 
 const UNAVAILABLE = /^(08|53|57P|58)/;
 
-export class PostgresSql implements SqlStore, BothTiers<HotQuery> {
+export class PostgresSql implements SqlStore, BothTiers<HotReader> {
   private readonly pool: Pool;
 
   constructor(
@@ -127,7 +128,7 @@ export class PostgresSql implements SqlStore, BothTiers<HotQuery> {
     return rows;
   }
 
-  async snapshot<T>(tables: readonly string[], work: (snapshot: TierSnapshot<HotQuery>) => Promise<T>): Promise<T> {
+  async snapshot<T>(tables: readonly string[], work: (snapshot: TierSnapshot<HotReader>) => Promise<T>): Promise<T> {
     let client: PoolClient | undefined;
     try {
       client = await this.connect();
@@ -146,12 +147,19 @@ export class PostgresSql implements SqlStore, BothTiers<HotQuery> {
   }
 
   /** Queries on one connection, one after the other. */
-  private inTurn(client: PoolClient): HotQuery {
+  private inTurn(client: PoolClient): HotReader {
     let last: Promise<unknown> = Promise.resolve();
-    return (sql, format) => {
-      const turn = last.then(() => this.answer(client, stripEnd(sql), format));
-      last = turn.catch(() => undefined);
-      return turn;
+    return {
+      query: (sql, format) => {
+        const turn = last.then(() => this.answer(client, stripEnd(sql), format));
+        last = turn.catch(() => undefined);
+        return turn;
+      },
+      has: async (table) => (await client.query(PRESENT, [[table]])).rows.length > 0,
+      copy: (sql) => {
+        const stream = client.query(copyTo(`COPY (${sql}) TO STDOUT`));
+        return { text: stream, rows: () => stream.rowCount ?? 0 };
+      },
     };
   }
 
@@ -174,8 +182,14 @@ export class PostgresSql implements SqlStore, BothTiers<HotQuery> {
 
 const ignore = (): void => undefined;
 
-/** A query within a snapshot. */
-export type HotQuery = (sql: string, format: SqlFormat) => Promise<SqlResult>;
+/** Reads within a snapshot. */
+export interface HotReader {
+  /** May be called while another one runs. Throws SqlError. */
+  query(sql: string, format: SqlFormat): Promise<SqlResult>;
+  has(table: string): Promise<boolean>;
+  /** The rows in COPY's text format; `rows`: how many there were, after the last. Read it to its end before anything else is asked. */
+  copy(sql: string): { readonly text: AsyncIterable<Buffer>; rows(): number };
+}
 
 const settings = (timeoutMs: number): string =>
   `SET LOCAL statement_timeout = ${timeoutMs}; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'`;

@@ -9,6 +9,8 @@ import type { RoutingConfig, RoutingRule } from '../core/routing';
 import type { TableSchema, Tier } from '../core/table-schema';
 import { rowTest } from './match-rows';
 
+const TIERS: readonly Tier[] = ['cold', 'hot'];
+
 /** Some rows of a batch and the rule that they follow: a position in the configured rules, undefined for none. */
 export interface RuledBatch extends RoutedBatch {
   readonly rule: number | undefined;
@@ -48,6 +50,16 @@ export class Router {
   /** Can a row of the table go to both tiers? */
   everInBoth(table: TableName): boolean {
     return [this.home(table), ...this.rulesFor(table).map(({ tiers }) => tiers)].some((tiers) => tiers.length > 1);
+  }
+
+  /**
+   * Where each row of a table is found once: in `both` tiers, each row in one of them; in the tier that has all rows of a table of which
+   * some go to both; undefined when some rows are in both and no tier has all.
+   */
+  onceIn(table: TableName): Tier | 'both' | undefined {
+    if (!this.everInBoth(table)) return 'both';
+    const all = [this.home(table), ...this.rulesFor(table).map(({ tiers }) => tiers)];
+    return TIERS.find((tier) => all.every((tiers) => tiers.includes(tier)));
   }
 
   private cut(batch: TableBatch, groupOf: (rule: RoutingRule | undefined) => string): readonly RuledBatch[] {

@@ -158,7 +158,7 @@ describe('the configuration of a pod', () => {
         interval_ms: 86_400_000,
       },
       demotion: { hot_retention: '90d', tables: { orders: '36h' }, rows_per_second: 9_007_199_254_740_991, interval_ms: 1 },
-      query: { rows_max: 1_000_000, timeout_ms: 600_000 },
+      query: { rows_max: 1_000_000, timeout_ms: 600_000, hot_rows_max: 1_000_000_000 },
     };
     expect(Object.keys(config).sort()).toEqual(Object.keys(schema.properties!).sort());
     expect(loadAsPod(render({ config, ports: { grpc: 5317, http: 5318, admin: 5080 }, listenAddress: '::' }))).toEqual({

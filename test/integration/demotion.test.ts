@@ -151,7 +151,7 @@ async function visible(table: string): Promise<number[]> {
   const reader = new PostgresSql(postgres.url, { rowsMax: 10, timeoutMs: 20_000 });
   try {
     return await reader.snapshot([table], async ({ hot, hidden }) => {
-      const { body } = await hot(`SELECT count(*), coalesce(sum(value), 0)::float8 FROM ${table}`, 'json');
+      const { body } = await hot.query(`SELECT count(*), coalesce(sum(value), 0)::float8 FROM ${table}`, 'json');
       const [[hotCount, hotSum]] = (JSON.parse(body as string) as { rows: [string, number][] }).rows;
       const [[coldRows, coldSum]] = (await clickhouse.rows(
         `SELECT count(), sum(value) FROM ${table} WHERE ${countsInCold(hidden)}`,
