@@ -63,9 +63,8 @@ demotion-show: dist/.built $(NODE_READY) ## Demote ROWS=10000000 metric rows of 
 test-timescale: dist/.built ## Run the PostgreSQL suites against PostgreSQL 17 with TimescaleDB and pg_partman (needs root and Debian's mirror)
 	@node test/timescale/run.mjs
 
-ROWS ?= 20000000
 bench-query: dist/.built ## Times of questions over both tiers (ROWS=20000000), with the stores' plans in docs/query-plans.md
-	@node bench/run.cjs bench/query.ts --rows $(ROWS) --plans docs/query-plans.md
+	@node bench/run.cjs bench/query.ts --rows $(or $(ROWS),20000000) --plans docs/query-plans.md
 
 deploy: node_modules/.ready $(NODE_READY) ## Check the images, compose, the Helm chart (with real helm) and the examples
 	@$(JEST) test/deploy

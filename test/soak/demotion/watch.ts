@@ -45,7 +45,7 @@ export class Watcher {
     const [from, to] = [fromMs, toMs].map((ms) => new Date(ms).toISOString());
     return this.hotReader.snapshot(['metrics_events'], async ({ hot, hidden }) => {
       const sql = `SELECT count(*), coalesce(sum(value_int), 0)::text FROM metrics_events WHERE app = '${PAST_APP}' AND time >= '${from}' AND time < '${to}'`;
-      const { body } = await hot(sql, 'json');
+      const { body } = await hot.query(sql, 'json');
       const [[hotRows, hotSum]] = (JSON.parse(body as string) as { rows: [string, string][] }).rows;
       const [[coldRows, coldSum]] = (await this.clickhouse.rows(
         `SELECT count(), ifNull(sum(value_int), 0) FROM metrics_events WHERE app = '${PAST_APP}' AND ${countsInCold(hidden)}
