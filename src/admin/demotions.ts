@@ -30,10 +30,12 @@ const DAY = /^\d{4}-\d\d-\d\d$/;
 const TIME_MAX_MS = 8_640_000_000_000_000;
 
 /** `GET /api/demotions?table=`: all of them, the newest last. */
-export async function listDemotions({ runner, list }: DemotionAdmin, query: URLSearchParams): Promise<JsonAnswer> {
-  const demotions = await list(query.get('table') ?? undefined);
-  const { active } = runner;
-  return { status: 200, body: { demotions: demotions.map((demotion) => demotionAnswer(demotion, active)) } };
+export function listDemotions({ runner, list }: DemotionAdmin, query: URLSearchParams): Promise<JsonAnswer> {
+  return answered(async () => {
+    const demotions = await list(query.get('table') ?? undefined);
+    const { active } = runner;
+    return { demotions: demotions.map((demotion) => demotionAnswer(demotion, active)) };
+  });
 }
 
 /** `GET /api/demotions/plan?table=&older_than=2d`: what a run would move; nothing is changed. */

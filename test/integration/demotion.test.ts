@@ -344,3 +344,34 @@ function bound(target: object, name: string | symbol): unknown {
   const value: unknown = Reflect.get(target, name);
   return typeof value === 'function' ? (value.bind(target) as unknown) : value;
 }
+
+test('a partition that cannot go on does not hold up others, and of two servers one works at a time', async () => {
+  const stuck = { ...EVENTS, table: 'stuck_events' as TableName };
+  const free = { ...EVENTS, table: 'free_events' as TableName };
+  const other = new DemotionRig('ef'.repeat(16), postgres.url, clickhouse);
+  await other.start();
+  try {
+    for (const schema of [stuck, free]) {
+      await rig.create(schema);
+      await other.create(schema);
+      await rig.write(schema, eventsOf(FIRST_DAY_MS, 900));
+      await rig.write(schema, eventsOf(FIRST_DAY_MS + DAY_MS, 900, 900));
+    }
+    await rig.client.query('CREATE VIEW of_partition AS SELECT * FROM _p20260105_stuck_events');
+    const runners = [rig.runner(), other.runner()];
+    await runners[0].demote('stuck_events', 2 * DAY_MS);
+    await runners[1].demote('free_events', 2 * DAY_MS);
+    expect((await rig.settled('free_events')).map(({ state }) => state)).toEqual(['demoted', 'demoted']);
+    const days = async (): Promise<string[]> => (await rig.hot.list({ table: 'stuck_events' })).map(({ state }) => state);
+    while ((await days()).join() !== 'flipping,demoted') await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(await visible('stuck_events')).toEqual([1_800, (1_800 * 1_799) / 2]);
+    await rig.client.query('DROP VIEW of_partition');
+    await rig.settled('stuck_events');
+    for (const table of ['stuck_events', 'free_events']) {
+      expect(await visible(table)).toEqual([1_800, (1_800 * 1_799) / 2]);
+      expect(await coldCount(`SELECT count() FROM ${table}`)).toBe(1_800);
+    }
+  } finally {
+    await other.stop();
+  }
+}, 60_000);

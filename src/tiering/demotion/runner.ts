@@ -67,6 +67,7 @@ export class DemotionRunner {
   private running: Promise<void> | undefined;
   private wake: () => void = () => undefined;
   private kicked = false;
+  private lastFailure: string | undefined;
   private activity: { id: string; step: Step; rows: number; pace: Pace } | undefined;
 
   constructor(private readonly options: DemotionRunnerOptions) {}
@@ -161,7 +162,7 @@ export class DemotionRunner {
   }
 
   private async loop(): Promise<void> {
-    const { logger, intervalMs, telemetry } = this.options;
+    const { intervalMs } = this.options;
     const { signal } = this.stopping;
     while (!signal.aborted) {
       this.kicked = false;
@@ -170,12 +171,20 @@ export class DemotionRunner {
         if (!(await this.pass())) pauseMs = Math.min(intervalMs, BUSY_PAUSE_MS);
       } catch (error) {
         if (signal.aborted) return;
-        telemetry.demotionFailures.inc();
-        logger.warn({ err: error }, 'demotions wait for a store');
+        this.reportFailure(error);
         pauseMs = Math.min(intervalMs, FAILURE_PAUSE_MS);
       }
       if (!this.kicked && !signal.aborted) await this.pause(pauseMs);
     }
+  }
+
+  /** The same again and again is told once. */
+  private reportFailure(error: unknown): void {
+    const { logger, telemetry } = this.options;
+    telemetry.demotionFailures.inc();
+    const text = error instanceof Error ? error.message : String(error);
+    if (text !== this.lastFailure) logger.warn({ err: error }, 'demotions wait for a store');
+    this.lastFailure = text;
   }
 
   private pause(ms: number): Promise<void> {
@@ -198,10 +207,14 @@ export class DemotionRunner {
       const signal = AbortSignal.any([this.stopping.signal, lock.lost]);
       await hot.forgetHidden(HIDDEN_MS);
       await this.planByPolicy();
+      // One that cannot go on now does not hold up the others.
+      const failures: unknown[] = [];
       for (const demotion of await hot.list({ unfinished: true })) {
         if (signal.aborted) break;
-        await this.drive(demotion, signal);
+        await this.drive(demotion, signal).catch((error: unknown) => failures.push(error));
       }
+      if (failures.length > 0) throw failures[0];
+      this.lastFailure = undefined;
       return true;
     } finally {
       this.activity = undefined;
