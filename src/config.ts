@@ -44,7 +44,7 @@ const ROUTING_RULE = z.strictObject({
   tables: texts.optional(),
   severity: z.enum(Object.keys(SEVERITY_NUMBERS) as SeverityName[]).optional(),
   labels: z.record(z.string(), texts).optional(),
-  tiers: TIERS,
+  tiers: z.union([z.literal('dead_letters').transform((): Tier[] => []), TIERS]),
 });
 
 /** A list or a mapping in the file; YAML or JSON text in the environment. */

@@ -27,6 +27,8 @@ const OTLP_ROOTS: Readonly<Record<string, Signal>> = {
   resourceSpans: 'traces',
 };
 
+const DEAD_LETTERS = 'dead_letters';
+
 interface Sample extends Readonly<Record<string, unknown>> {
   readonly expect?: unknown;
 }
@@ -78,9 +80,9 @@ function judge(sample: Sample, routing: Config['routing']): { text: string[]; is
   const seen = new Set<string>();
   const text = decoded.batches.flatMap((batch) =>
     router.explain(batch).map(({ batch: rows, tiers, rule }) => {
-      for (const tier of tiers) seen.add(tier);
+      for (const place of tiers.length === 0 ? [DEAD_LETTERS] : tiers) seen.add(place);
       const by = rule === undefined ? 'no rule' : `rule ${rule + 1}`;
-      return `${batch.table}: ${rows.numRows} row${rows.numRows === 1 ? '' : 's'} -> ${tiers.join(', ')} (${by})`;
+      return `${batch.table}: ${rows.numRows} row${rows.numRows === 1 ? '' : 's'} -> ${tiers.join(', ') || DEAD_LETTERS} (${by})`;
     }),
   );
   for (const { row, column, message } of decoded.rejections)
@@ -95,8 +97,9 @@ function judge(sample: Sample, routing: Config['routing']): { text: string[]; is
 function expectedTiers(expect: unknown): string[] | undefined {
   if (expect === undefined) return undefined;
   const list = typeof expect === 'string' ? expect.split(',').map((tier) => tier.trim()) : expect;
-  if (Array.isArray(list) && list.every((tier) => tier === 'hot' || tier === 'cold')) return list;
-  throw new IngestError('invalid_argument', 'expect must be hot, cold or both');
+  if (Array.isArray(list) && list.every((place) => ['hot', 'cold', DEAD_LETTERS].includes(place as string)))
+    return list as string[];
+  throw new IngestError('invalid_argument', 'expect must be hot, cold, both or dead_letters');
 }
 
 function decode(sample: Sample): { decoded: DecodedRequest; schema: TableSchema | undefined } {

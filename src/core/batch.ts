@@ -14,7 +14,8 @@ export interface TableBatch {
 /** Why one row was parked before any store was asked. `decode`: it could not be read; `schema`: it does not fit its table. */
 export interface UnfitReason {
   readonly stage: 'decode' | 'schema';
-  readonly code: RejectionCode;
+  /** `unroutable`: a routing rule sends the row to no tier. */
+  readonly code: RejectionCode | 'unroutable';
   readonly column?: string;
   readonly message: string;
 }

@@ -18,6 +18,7 @@ export interface RowConditions {
 export interface RoutingRule extends RowConditions {
   readonly signal?: Signal | undefined;
   readonly tables?: readonly string[] | undefined;
+  /** None: the dead letters. */
   readonly tiers: readonly Tier[];
 }
 

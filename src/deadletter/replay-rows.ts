@@ -43,12 +43,12 @@ export function rowsAgain(
     isOfTable && isInForm(batch, schema)
       ? { batches: [batch], refused: new Map() }
       : refit({ batch, jsonColumns, wholeRows, atMs }, schema);
+  const routed = batches.flatMap((each) => route({ table, schemaVersion: version, batch: each }));
+  if (routed.some(({ tiers }) => tiers.length === 0)) return 'a routing rule sends the row to the dead letters: name a tier';
   return {
-    batches: batches
-      .flatMap((each) => route({ table, schemaVersion: version, batch: each }))
-      .map(({ tiers, batch: routed }) => {
-        return { table, schemaVersion: version, tiers, rows: routed.numRows, ipc: [encodeIpc(routed)] };
-      }),
+    batches: routed.map(({ tiers, batch: routed }) => {
+      return { table, schemaVersion: version, tiers, rows: routed.numRows, ipc: [encodeIpc(routed)] };
+    }),
     refused: new Map(Array.from(refused, ([row, reason]) => [rows[row], reason])),
   };
 }

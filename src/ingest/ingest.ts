@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeIpc } from '../columnar/ipc';
 import { encodeParked, parkedTable } from '../columnar/parked-ipc';
-import { parkedRowsOf, type TableBatch, type UnfitRows } from '../core/batch';
+import { parkedRowsOf, type TableBatch, type UnfitReason, type UnfitRows } from '../core/batch';
 import type { ParkingRoom } from '../core/dead-letter';
 import { IngestError } from '../core/errors';
 import { batchId, type Lsn, lsn } from '../core/ids';
@@ -29,6 +29,23 @@ export interface WalIngestOptions {
   readonly backPressure: BackPressure;
   readonly idempotency: IdempotencyKeys;
   readonly telemetry: Telemetry;
+}
+
+interface RoutedRequest extends WriteRequest {
+  readonly batches: readonly RoutedBatch[];
+  readonly parked: readonly UnfitRows[];
+}
+
+/** A rule sends these rows to no tier. */
+const isUnroutable = ({ tiers }: RoutedBatch): boolean => tiers.length === 0;
+
+function unroutable({ table, schemaVersion, batch }: RoutedBatch): UnfitRows {
+  const reason: UnfitReason = {
+    stage: 'schema',
+    code: 'unroutable',
+    message: 'a routing rule sends the row to the dead letters',
+  };
+  return { table, schemaVersion, batch, reasons: Array.from({ length: batch.numRows }, () => reason), jsonColumns: [] };
 }
 
 /** The way from record batches to the WAL: route, encode, append, and acknowledge when the wished level holds. */
@@ -65,8 +82,11 @@ export class WalIngest implements Ingest {
 
   async write(received: WriteRequest): Promise<WriteReceipt> {
     const { wal, idempotency, labels } = this.options;
-    const { batches, parked } = guardLabels(received.batches, labels);
-    const request = { ...received, batches, parked: [...(received.parked ?? []), ...parked] };
+    const guarded = guardLabels(received.batches, labels);
+    const routed = guarded.batches.flatMap(this.options.route);
+    const parked = [...guarded.parked, ...routed.filter(isUnroutable).map(unroutable)];
+    const batches = routed.filter((batch) => !isUnroutable(batch));
+    const request: RoutedRequest = { ...received, batches, parked: [...(received.parked ?? []), ...parked] };
     if (batches.length === 0 && request.parked.length === 0) return { batch: batchId(wal.walId, lsn(0)), lsn: lsn(0) };
     const at =
       request.idempotency === undefined
@@ -90,9 +110,9 @@ export class WalIngest implements Ingest {
     this.options.telemetry.refusedRequests.inc({ reason });
   }
 
-  private async append(request: WriteRequest, note?: Uint8Array): Promise<Lsn> {
-    const { parked = [] } = request;
-    const batches = [...request.batches.flatMap((batch) => this.options.route(batch).map(toWal)), ...parked.map(encodeParked)];
+  private async append(request: RoutedRequest, note?: Uint8Array): Promise<Lsn> {
+    const { parked } = request;
+    const batches = [...request.batches.map(toWal), ...parked.map(encodeParked)];
     if (parked.length === 0) return this.appendBatches(request, batches, note);
     const bytes = batches.reduce((sum, batch) => sum + (batch.tiers.length === 0 ? bytesOf(batch) : 0), 0);
     const room = this.options.parking.reserve(bytes);

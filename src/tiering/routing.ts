@@ -59,7 +59,7 @@ export class Router {
   onceIn(table: TableName): Tier | 'both' | undefined {
     if (!this.everInBoth(table)) return 'both';
     const all = [this.home(table), ...this.rulesFor(table).map(({ tiers }) => tiers)];
-    return TIERS.find((tier) => all.every((tiers) => tiers.includes(tier)));
+    return TIERS.find((tier) => all.every((tiers) => tiers.length === 0 || tiers.includes(tier)));
   }
 
   private cut(batch: TableBatch, groupOf: (rule: RoutingRule | undefined) => string): readonly RuledBatch[] {

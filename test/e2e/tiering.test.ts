@@ -8,6 +8,7 @@ const RULES = [
   { signal: 'logs', severity: 'error', tiers: ['hot', 'cold'] },
   { signal: 'logs', labels: { tenant: 'acme*' }, tiers: 'hot' },
   { tables: 'orders', labels: { region: 'eu' }, tiers: 'cold' },
+  { tables: 'orders', labels: { region: 'unknown*' }, tiers: 'dead_letters' },
 ];
 
 let postgres: TestPostgres;
@@ -59,6 +60,34 @@ test('rows of one request go by severity, labels and table to the tiers of the f
   expect(await names('cold', 'SELECT id FROM orders')).toEqual(['1']);
   const ledger = (await (await fetch(`http://${server.admin}/api/ledger`)).json()) as { balanced: boolean };
   expect(ledger.balanced).toBe(true);
+});
+
+test('rows that a rule sends to the dead letters are kept there, counted, and replayed to a tier that is named', async () => {
+  const rows = [
+    { id: 3, region: 'unknown-1' },
+    { id: 4, region: 'eu' },
+  ];
+  const answer = await (await server.post('/write/orders', JSON.stringify(rows))).json();
+  expect(answer).toMatchObject({ accepted: 1, rejected: 0, dead_letters: 1 });
+  const letters = async (): Promise<{ id: string; code: string }[]> => {
+    const response = await fetch(`http://${server.admin}/api/dead-letters?table=orders`);
+    return ((await response.json()) as { dead_letters: { id: string; code: string }[] }).dead_letters;
+  };
+  let found = await letters();
+  while (found.length === 0) found = await letters();
+  expect(found).toMatchObject([{ code: 'unroutable' }]);
+  const replay = async (tier?: string): Promise<unknown> => {
+    const response = await fetch(`http://${server.admin}/api/dead-letters/replay`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ ids: [found[0].id], ...(tier === undefined ? {} : { tier }) }),
+    });
+    return response.json();
+  };
+  expect(JSON.stringify(await replay())).toContain('name a tier');
+  await replay('cold');
+  await server.sqlUntil('cold', 'SELECT count() FROM orders WHERE id = 3', 1);
+  expect(await letters()).toEqual([]);
 });
 
 test('a dry run tells the tiers of its rows', async () => {

@@ -10,7 +10,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const RULES = '[{signal: logs, severity: error, tiers: "hot,cold"}, {tables: orders, labels: {region: "eu-*"}, tiers: cold}]';
+const RULES =
+  '[{signal: logs, severity: error, tiers: "hot,cold"}, {tables: orders, labels: {region: "eu-*"}, tiers: cold}, {tables: orders, labels: {region: none}, tiers: dead_letters}]';
 
 async function check(text: string) {
   const path = join(folder, 'sample.json');
@@ -55,6 +56,14 @@ test('a document that is expected elsewhere, or has a row that is rejected, is a
   expect(lines.at(-1)).toMatch(/^line 3: row 0, column time: rejected, /);
 });
 
+test('rows that a rule sends to the dead letters are told so', async () => {
+  const sample = { table: 'orders', rows: [{ id: 1, region: 'none' }], expect: 'dead_letters' };
+  expect(await check(JSON.stringify(sample))).toEqual({
+    lines: ['document 1: orders: 1 row -> dead_letters (rule 3)'],
+    failures: 0,
+  });
+});
+
 test('one document may be spread over lines', async () => {
   const { lines } = await check(JSON.stringify({ table: 'orders', rows: [{ id: 1 }] }, undefined, 2));
   expect(lines).toEqual(['document 1: orders: 1 row -> hot (no rule)']);
@@ -64,7 +73,7 @@ test.each([
   ['{"table":"orders","rows":[]}\n{', 'line 2 is not JSON'],
   ['{"rows":[]}', 'a sample has table and rows'],
   ['{"table":"pg_x","rows":[]}', 'a table name is a letter'],
-  ['{"table":"t","rows":[{"a":1}],"expect":"warm"}', 'expect must be hot, cold or both'],
+  ['{"table":"t","rows":[{"a":1}],"expect":"warm"}', 'expect must be hot, cold, both or dead_letters'],
   ['7', 'a sample is a JSON object'],
   ['{"resourceLogs":7}', 'document 1'],
 ])('%s is refused with its place and reason', async (text, reason) => {
