@@ -156,8 +156,7 @@ export class DeadLetters {
   /** Stops at once: what is not delivered stays in the log. */
   async stop(): Promise<void> {
     await this.mover.stop();
-    await this.mirror?.stop();
-    await Promise.all(this.replays.map((replay) => replay.stop(1)));
+    await Promise.all([this.mirror?.stop(), ...this.replays.map((replay) => replay.stop(1))]);
   }
 
   /** Replayed rows and bytes that a tier has not got yet. */

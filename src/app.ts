@@ -104,7 +104,7 @@ export class App {
     const onAdvance = (): void => this.release(wal);
     this.deliveries = stores.sinks.map((sink) => new Delivery({ ...common, wal, sink, states, onAdvance }));
     this.mayRelease = true;
-    this.stops.add('deliveries', () => this.stopDeliveries(deadLetters, stores.sinks));
+    this.stops.add('deliveries', () => this.stopDeliveries(deadLetters, stores));
     for (const delivery of this.deliveries) await delivery.start();
     await deadLetters.startReplays(stores.sinks, common);
     if (stores.letters !== undefined) deadLetters.startCopy(stores.letters);
@@ -142,10 +142,12 @@ export class App {
   }
 
   /** A store that does not answer must not hold the process: what is under way there is cut, and repeated after the next start. */
-  private stopDeliveries(deadLetters: DeadLetters, sinks: readonly Sink[]): Promise<void> {
+  private stopDeliveries(deadLetters: DeadLetters, { sinks, letters }: Stores): Promise<void> {
     const graceMs = this.config.shutdown_grace_ms * DELIVERIES_GRACE;
     const stopped = Promise.all([deadLetters.stop(), ...this.deliveries.map((delivery) => delivery.stop(graceMs))]);
-    return cutWhenLate(stopped, graceMs + WRITE_END_MS, () => Promise.all(sinks.map((sink) => sink.stop())));
+    return cutWhenLate(stopped, graceMs + WRITE_END_MS, () =>
+      Promise.all([letters?.close(), ...sinks.map((sink) => sink.stop())]),
+    );
   }
 
   private async openWal(name: string, segmentBytes: number): Promise<FileWal> {

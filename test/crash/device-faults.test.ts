@@ -20,7 +20,15 @@ const noStrace = ((): string | undefined => {
 // -D: strace is beside the server, which is our own child.
 const inject = (what: string): [string, ...string[]] => [
   'strace',
-  ...['-D', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=fdatasync', '-e', `inject=fdatasync:${what}`],
+  '-D',
+  '-f',
+  '-qq',
+  '-o',
+  '/dev/null',
+  '-e',
+  'trace=fdatasync',
+  '-e',
+  `inject=fdatasync:${what}`,
 ];
 
 let postgres: TestPostgres;
