@@ -4,19 +4,13 @@ import * as fc from 'fast-check';
 import { COLUMN_TYPES } from '../../src/columnar/arrow-type';
 import { concatRows, wholeBatch } from '../../src/columnar/concat';
 import { recordBatch } from '../../src/columnar/record-batch';
-import { countsInCold } from '../../src/core/demotion';
 import type { TableName } from '../../src/core/ids';
-import type { ColumnSchema, TableSchema } from '../../src/core/table-schema';
-import { PostgresSql } from '../../src/query/hot';
 import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { COLUMN_VALUES, type ColumnValue, columnOf } from '../support/columns';
+import { DAY_MS, DAY_NS, EVENTS, eventsOf, FIRST_DAY_MS, schemaOf } from '../support/demotion-events';
 import { DemotionRig } from '../support/demotion-rig';
 import { timestamps } from '../support/log-batches';
 import { startPostgres, type TestPostgres } from '../support/postgres';
-
-const DAY_MS = 86_400_000;
-const DAY_NS = 86_400_000_000_000n;
-const FIRST_DAY_MS = Date.UTC(2026, 0, 5);
 
 let postgres: TestPostgres;
 let clickhouse: TestClickHouse;
@@ -26,7 +20,7 @@ beforeAll(async () => {
   [postgres, clickhouse] = await Promise.all([startPostgres(), startClickHouse()]);
   rig = new DemotionRig('ab'.repeat(16), postgres.url, clickhouse);
   await rig.start();
-}, 60_000);
+}, 120_000);
 afterEach(() => rig.stopRunners());
 afterAll(async () => {
   await rig.stop();
@@ -34,24 +28,6 @@ afterAll(async () => {
 });
 
 const columnName = (type: string): string => `c_${type.replace(/\W+/g, '_')}`;
-
-function schemaOf(table: string, columns: ColumnSchema[]): TableSchema {
-  return {
-    table: table as TableName,
-    version: 1,
-    columns: [{ name: 'time', type: 'timestamp', nullable: false }, ...columns],
-    timeColumn: 'time',
-    tier: 'hot',
-  };
-}
-
-/** Every row of a table in PostgreSQL as text, in any order. */
-async function hotRows(table: string): Promise<string[]> {
-  const { rows } = await rig.client.query<{ row: string }>(`SELECT t::text AS row FROM ${table} t ORDER BY 1`);
-  return rows.map(({ row }) => row);
-}
-
-const coldCount = async (sql: string): Promise<number> => Number((await clickhouse.rows(sql))[0]?.[0]);
 
 test('every type goes to ClickHouse and comes back as it was, nulls and kinds of attributes included', async () => {
   const types = COLUMN_TYPES;
@@ -88,14 +64,14 @@ test('every type goes to ClickHouse and comes back as it was, nulls and kinds of
     ('2026-01-05 01:00Z', 0, '{"a": 1, "b": 1.50, "c": true, "d": null, "e": [1, {"x": "y z"}], "f": {"g": ": ,"}, "h": "1", "i": 1e300}',
      '{"a": [1, 2, "b: c, d"]}', '{1,NULL,3}', '{a,NULL,"",NULL}'),
     ('2026-01-05 02:00Z', 0, NULL, NULL, NULL, NULL), ('2026-01-05 03:00Z', 0, '{}', 'null', '{}', '{}')`);
-  const before = await hotRows('all_types');
+  const before = await rig.hotRows('all_types');
   const runner = rig.runner();
   expect(await runner.demote('all_types', 2 * DAY_MS)).toHaveLength(1);
   const [demoted] = await rig.settled('all_types');
   expect(demoted.error).toBeUndefined();
   expect(demoted).toMatchObject({ state: 'demoted', digest: { count: rows + 3 } });
-  expect(await hotRows('all_types')).toEqual([]);
-  expect(await coldCount('SELECT count() FROM all_types')).toBe(rows + 3);
+  expect(await rig.hotRows('all_types')).toEqual([]);
+  expect(await rig.coldCount('SELECT count() FROM all_types')).toBe(rows + 3);
   expect(
     await clickhouse.rows(
       `SELECT c_attributes['b'], c_attributes['e'], c_attributes['h'], c_json FROM all_types WHERE c_attributes['c'] = 'true'`,
@@ -104,132 +80,15 @@ test('every type goes to ClickHouse and comes back as it was, nulls and kinds of
 
   expect(await runner.restore('all_types', FIRST_DAY_MS, FIRST_DAY_MS + DAY_MS)).toHaveLength(1);
   expect((await rig.settled('all_types'))[0]).toMatchObject({ state: 'restored', rowsBack: rows + 3 });
-  expect(await hotRows('all_types')).toEqual(before);
-  expect(await coldCount('SELECT count() FROM all_types')).toBe(0);
+  expect(await rig.hotRows('all_types')).toEqual(before);
+  expect(await rig.coldCount('SELECT count() FROM all_types')).toBe(0);
   // The partition is one like any other again.
   const { rows: partitions } = await rig.client.query(
     'SELECT tableoid::regclass::text AS name, count(*)::int AS n FROM all_types GROUP BY 1',
   );
   expect(partitions).toEqual([{ name: '_p20260105_all_types', n: rows + 3 }]);
   await rig.client.query('DELETE FROM all_types WHERE c_attributes IS NULL');
-}, 60_000);
-
-/** Rows of `count` metrics-like values over one day, in order. */
-const EVENTS = schemaOf('events', [
-  { name: 'app', type: 'string', nullable: true, lowCardinality: true },
-  { name: 'value', type: 'float64', nullable: true },
-  { name: 'labels', type: 'attributes', nullable: true },
-]);
-
-function eventsOf(dayMs: number, count: number, first = 0) {
-  const rows = Array.from({ length: count }, (_, i) => first + i);
-  const times = rows.map((row) => BigInt(dayMs) * 1_000_000n + (BigInt(row - first) * DAY_NS) / BigInt(count));
-  return recordBatch([
-    { name: 'time', data: timestamps(times) },
-    {
-      name: 'app',
-      data: columnOf(
-        'string',
-        rows.map((row) => `app ${row % 3}`),
-        'shared',
-      ),
-    },
-    { name: 'value', data: columnOf('float64', rows, 'plain') },
-    {
-      name: 'labels',
-      data: columnOf(
-        'attributes',
-        rows.map((row) => ({ row: `${row}` })),
-        'plain',
-      ),
-    },
-  ]);
-}
-
-/** Rows that a reader of both tiers sees: number of them, of different ones, and their sum. */
-async function visible(table: string): Promise<number[]> {
-  const reader = new PostgresSql(postgres.url, { rowsMax: 10, timeoutMs: 20_000 });
-  try {
-    return await reader.snapshot([table], async ({ hot, hidden }) => {
-      const { body } = await hot.query(`SELECT count(*), coalesce(sum(value), 0)::float8 FROM ${table}`, 'json');
-      const [[hotCount, hotSum]] = (JSON.parse(body as string) as { rows: [string, number][] }).rows;
-      const [[coldRows, coldSum]] = (await clickhouse.rows(
-        `SELECT count(), sum(value) FROM ${table} WHERE ${countsInCold(hidden)}`,
-      )) as [string, number][];
-      return [Number(hotCount) + Number(coldRows), hotSum + coldSum];
-    });
-  } finally {
-    await reader.close();
-  }
-}
-
-/** A store that fails at its n-th step, before or after the step took effect, as often as asked. */
-function failing<T extends object>(target: T, shouldFail: (method: string, when: 'before' | 'after') => boolean): T {
-  return new Proxy(target, {
-    get: (object, property) => {
-      const value: unknown = Reflect.get(object, property);
-      if (typeof value !== 'function') return value;
-      const method = String(property);
-      const call = value.bind(object) as (...args: unknown[]) => unknown;
-      if (!STEP_METHODS.has(method)) return call;
-      return async (...args: unknown[]) => {
-        if (shouldFail(method, 'before')) throw new Error(`cut off before ${method}`);
-        const result = await call(...args);
-        if (shouldFail(method, 'after')) throw new Error(`cut off after ${method}`);
-        return result;
-      };
-    },
-  });
-}
-
-const STEP_METHODS = new Set([
-  'close',
-  'update',
-  'flip',
-  'reopen',
-  'bringBack',
-  'flipBack',
-  'insert',
-  'slices',
-  'erase',
-  'count',
-]);
-
-test('cut off before and after every step, there and back: each row is seen once at every moment', async () => {
-  await rig.create(EVENTS);
-  const day = FIRST_DAY_MS + DAY_MS;
-  await rig.write(EVENTS, eventsOf(day, 3_000));
-  const expected = [3_000, (3_000 * 2_999) / 2];
-  const before = await hotRows('events');
-  const failed = new Set<string>();
-  const once = (method: string, when: 'before' | 'after'): boolean => {
-    const point = `${when} ${method}`;
-    if (failed.has(point)) return false;
-    failed.add(point);
-    return true;
-  };
-  const seen: string[] = [];
-  const watching = new AbortController();
-  const watch = (async () => {
-    while (!watching.signal.aborted) seen.push(JSON.stringify(await visible('events')));
-  })();
-  const cutting = { hot: failing(rig.hot, once), cold: failing(rig.cold, once) };
-  const runner = rig.runner(cutting);
-  await runner.demote('events', 2 * DAY_MS);
-  const [demotion] = await rig.settled('events');
-  expect(demotion).toMatchObject({ state: 'demoted', digest: { count: 3_000 } });
-  expect(await hotRows('events')).toEqual([]);
-  expect(await coldCount('SELECT uniqExact(_batch_lo) FROM events')).toBeGreaterThan(3);
-  await runner.restore('events', day, day + DAY_MS);
-  expect((await rig.settled('events'))[0]).toMatchObject({ state: 'restored', rowsBack: 3_000 });
-  watching.abort();
-  await watch;
-  expect(await hotRows('events')).toEqual(before);
-  expect(await coldCount('SELECT count() FROM events')).toBe(0);
-  expect(new Set(seen)).toEqual(new Set([JSON.stringify(expected)]));
-  // `reopen` comes with aborting only.
-  expect(failed.size).toBe((STEP_METHODS.size - 1) * 2);
-}, 90_000);
+}, 120_000);
 
 test('late rows of a closed day are left out of the hot write, and nobody else can write there either', async () => {
   const schema = { ...EVENTS, table: 'late_events' as TableName };
@@ -281,7 +140,7 @@ test('late rows of a closed day are left out of the hot write, and nobody else c
   await rig.settled('late_events');
   await rig.write(schema, eventsOf(FIRST_DAY_MS, 1));
   expect((await rig.client.query('SELECT count(*)::int AS n FROM late_events')).rows).toEqual([{ n: 504 }]);
-}, 60_000);
+}, 120_000);
 
 test('what cannot be moved without loss stays hot, open and as it was, with the reason', async () => {
   const schema = { ...EVENTS, table: 'odd_events' as TableName };
@@ -295,9 +154,9 @@ test('what cannot be moved without loss stays hot, open and as it was, with the 
     expect(last?.state).toBe('aborted');
     reasons.push(last?.error ?? '');
     await rig.stopRunners();
-    expect(await coldCount('SELECT count() FROM odd_events')).toBe(0);
+    expect(await rig.coldCount('SELECT count() FROM odd_events')).toBe(0);
   };
-  const before = await hotRows('odd_events');
+  const before = await rig.hotRows('odd_events');
   // A copy that lost a row, one with a row twice, and one with a value changed.
   const batches: ((batch: RecordBatch) => RecordBatch)[] = [
     (batch) => concatRows([{ batch, runs: Int32Array.of(1, batch.numRows) }]),
@@ -322,7 +181,7 @@ test('what cannot be moved without loss stays hot, open and as it was, with the 
       rig.cold.insert(demotion, of, at, change(batch), mayHaveRun);
     await tryIt({ cold: new Proxy(rig.cold, { get: (target, name) => (name === 'insert' ? insert : bound(target, name)) }) });
   }
-  expect(await hotRows('odd_events')).toEqual(before);
+  expect(await rig.hotRows('odd_events')).toEqual(before);
   await rig.client.query('ALTER TABLE odd_events ADD COLUMN note text; UPDATE odd_events SET note = value::text WHERE value < 3');
   await tryIt();
   await rig.client.query('ALTER TABLE odd_events DROP COLUMN note');
@@ -337,41 +196,10 @@ test('what cannot be moved without loss stays hot, open and as it was, with the 
     'it: attributes must be a JSON object',
   ]);
   await rig.write(schema, eventsOf(FIRST_DAY_MS, 1));
-}, 90_000);
+}, 180_000);
 
 /** A method of the target that can be called apart from it. */
 function bound(target: object, name: string | symbol): unknown {
   const value: unknown = Reflect.get(target, name);
   return typeof value === 'function' ? (value.bind(target) as unknown) : value;
 }
-
-test('a partition that cannot go on does not hold up others, and of two servers one works at a time', async () => {
-  const stuck = { ...EVENTS, table: 'stuck_events' as TableName };
-  const free = { ...EVENTS, table: 'free_events' as TableName };
-  const other = new DemotionRig('ef'.repeat(16), postgres.url, clickhouse);
-  await other.start();
-  try {
-    for (const schema of [stuck, free]) {
-      await rig.create(schema);
-      await other.create(schema);
-      await rig.write(schema, eventsOf(FIRST_DAY_MS, 900));
-      await rig.write(schema, eventsOf(FIRST_DAY_MS + DAY_MS, 900, 900));
-    }
-    await rig.client.query('CREATE VIEW of_partition AS SELECT * FROM _p20260105_stuck_events');
-    const runners = [rig.runner(), other.runner()];
-    await runners[0].demote('stuck_events', 2 * DAY_MS);
-    await runners[1].demote('free_events', 2 * DAY_MS);
-    expect((await rig.settled('free_events')).map(({ state }) => state)).toEqual(['demoted', 'demoted']);
-    const days = async (): Promise<string[]> => (await rig.hot.list({ table: 'stuck_events' })).map(({ state }) => state);
-    while ((await days()).join() !== 'flipping,demoted') await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(await visible('stuck_events')).toEqual([1_800, (1_800 * 1_799) / 2]);
-    await rig.client.query('DROP VIEW of_partition');
-    await rig.settled('stuck_events');
-    for (const table of ['stuck_events', 'free_events']) {
-      expect(await visible(table)).toEqual([1_800, (1_800 * 1_799) / 2]);
-      expect(await coldCount(`SELECT count() FROM ${table}`)).toBe(1_800);
-    }
-  } finally {
-    await other.stop();
-  }
-}, 60_000);

@@ -1,7 +1,8 @@
 import type { RecordBatch } from 'apache-arrow';
 import { Client } from 'pg';
-import type { Demotion } from '../../src/core/demotion';
+import { countsInCold, type Demotion } from '../../src/core/demotion';
 import type { TableSchema } from '../../src/core/table-schema';
+import { PostgresSql } from '../../src/query/hot';
 import { ClickHouseDemotions } from '../../src/sinks/clickhouse/demoted';
 import { ClickHouseSink } from '../../src/sinks/clickhouse/sink';
 import { PostgresDemotions } from '../../src/sinks/postgres/demotions';
@@ -19,6 +20,7 @@ export class DemotionRig {
   readonly hot: PostgresDemotions;
   readonly cold: ClickHouseDemotions;
   readonly client: Client;
+  private readonly reader: PostgresSql;
   readonly tables = new Map<string, TableSchema>();
   private runners: DemotionRunner[] = [];
   private lsn = 0;
@@ -33,6 +35,7 @@ export class DemotionRig {
     this.coldSink = new ClickHouseSink({ url: clickhouse.url, logger });
     this.hot = new PostgresDemotions({ url: postgres, logger, chunkBytes: 64 * 1024, lockTimeoutMs: 200 });
     this.cold = new ClickHouseDemotions({ urls: [clickhouse.url], sink: this.coldSink, sliceRows: 500 });
+    this.reader = new PostgresSql(postgres, { rowsMax: 10, timeoutMs: 20_000 });
     this.client = new Client({ connectionString: postgres });
   }
 
@@ -81,7 +84,7 @@ export class DemotionRig {
   }
 
   /** Waits until no demotion of the table has anything left to do, and gives all of them. */
-  async settled(table: string, timeoutMs = 30_000): Promise<readonly Demotion[]> {
+  async settled(table: string, timeoutMs = 90_000): Promise<readonly Demotion[]> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const unfinished = await this.hot.list({ table, unfinished: true });
@@ -94,6 +97,28 @@ export class DemotionRig {
     }
   }
 
+  /** Every row of a table in PostgreSQL as text, in any order. */
+  async hotRows(table: string): Promise<string[]> {
+    const { rows } = await this.client.query<{ row: string }>(`SELECT t::text AS row FROM ${table} t ORDER BY 1`);
+    return rows.map(({ row }) => row);
+  }
+
+  async coldCount(sql: string): Promise<number> {
+    return Number((await this.clickhouse.rows(sql))[0]?.[0]);
+  }
+
+  /** Rows that a reader of both tiers sees, and the sum of their values. */
+  async visible(table: string): Promise<number[]> {
+    return this.reader.snapshot([table], async ({ hot, hidden }) => {
+      const { body } = await hot.query(`SELECT count(*), coalesce(sum(value), 0)::float8 FROM ${table}`, 'json');
+      const [[hotRows, hotSum]] = (JSON.parse(body as string) as { rows: [string, number][] }).rows;
+      const [[coldRows, coldSum]] = (await this.clickhouse.rows(
+        `SELECT count(), sum(value) FROM ${table} WHERE ${countsInCold(hidden)}`,
+      )) as [string, number][];
+      return [Number(hotRows) + Number(coldRows), hotSum + coldSum];
+    });
+  }
+
   async stopRunners(): Promise<void> {
     await Promise.all(this.runners.splice(0).map((runner) => runner.stop()));
   }
@@ -101,6 +126,6 @@ export class DemotionRig {
   async stop(): Promise<void> {
     await this.stopRunners();
     await Promise.all([this.hot.stop(), this.cold.stop(), this.hotSink.stop(), this.coldSink.stop()]);
-    await this.client.end();
+    await Promise.all([this.client.end(), this.reader.close()]);
   }
 }
