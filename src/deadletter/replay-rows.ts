@@ -46,8 +46,8 @@ export function rowsAgain(
   const routed = batches.flatMap((each) => route({ table, schemaVersion: version, batch: each }));
   if (routed.some(({ tiers }) => tiers.length === 0)) return 'a routing rule sends the row to the dead letters: name a tier';
   return {
-    batches: routed.map(({ tiers, batch: routed }) => {
-      return { table, schemaVersion: version, tiers, rows: routed.numRows, ipc: [encodeIpc(routed)] };
+    batches: routed.map(({ tiers, batch: rowsOf }) => {
+      return { table, schemaVersion: version, tiers, rows: rowsOf.numRows, ipc: [encodeIpc(rowsOf)] };
     }),
     refused: new Map(Array.from(refused, ([row, reason]) => [rows[row], reason])),
   };
