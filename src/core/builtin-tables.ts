@@ -157,9 +157,13 @@ export const BUILTIN_TABLES: readonly TableSchema[] = [
 export const SIGNALS = ['metrics', 'traces', 'logs'] as const;
 export type Signal = (typeof SIGNALS)[number];
 
+const SIGNAL_OF: ReadonlyMap<TableName, Signal> = new Map([
+  [METRICS_EVENTS.table, 'metrics'],
+  [METRICS_HISTOGRAMS.table, 'metrics'],
+  [METRICS_SUMMARIES.table, 'metrics'],
+  [TRACES_SPANS.table, 'traces'],
+  [LOGS_EVENTS.table, 'logs'],
+]);
+
 /** The signal of a built-in table; undefined for every other one. */
-export function signalOf(name: TableName): Signal | undefined {
-  if (!BUILTIN_TABLES.some((schema) => schema.table === name)) return undefined;
-  if (name === LOGS_EVENTS.table) return 'logs';
-  return name === TRACES_SPANS.table ? 'traces' : 'metrics';
-}
+export const signalOf = (name: TableName): Signal | undefined => SIGNAL_OF.get(name);

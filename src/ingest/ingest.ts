@@ -84,8 +84,9 @@ export class WalIngest implements Ingest {
     const { wal, idempotency, labels } = this.options;
     const guarded = guardLabels(received.batches, labels);
     const routed = guarded.batches.flatMap(this.options.route);
-    const parked = [...guarded.parked, ...routed.filter(isUnroutable).map(unroutable)];
-    const batches = routed.filter((batch) => !isUnroutable(batch));
+    const lost = routed.filter(isUnroutable);
+    const parked = lost.length === 0 ? guarded.parked : [...guarded.parked, ...lost.map(unroutable)];
+    const batches = lost.length === 0 ? routed : routed.filter((batch) => !isUnroutable(batch));
     const request: RoutedRequest = { ...received, batches, parked: [...(received.parked ?? []), ...parked] };
     if (batches.length === 0 && request.parked.length === 0) return { batch: batchId(wal.walId, lsn(0)), lsn: lsn(0) };
     const at =

@@ -1,5 +1,5 @@
 /** What happens to rows with abnormal labels (columnar/labels.ts) before they are appended: the policy is the operator's. */
-import { type Data, DataType, type RecordBatch } from 'apache-arrow';
+import { type Data, DataType, type RecordBatch, type Schema } from 'apache-arrow';
 import { cutRows } from '../columnar/cut';
 import { abnormalLabels, type LabelLimits, type LabelProblem, labelValues, repairedLabels } from '../columnar/labels';
 import { positionOf, viewColumn } from '../columnar/read';
@@ -44,13 +44,28 @@ export function guardLabels(batches: readonly TableBatch[], options: LabelGuardO
   return { batches: guarded, parked };
 }
 
+/** By schema, of which decoders have one for many requests. */
+const known = new WeakMap<Schema, readonly number[]>();
+
+/** Positions of the columns that hold labels. */
+function labelColumns(schema: Schema): readonly number[] {
+  let columns = known.get(schema);
+  if (columns === undefined) {
+    columns = schema.fields.flatMap(({ type }, i) => (isLabels(type) ? [i] : []));
+    known.set(schema, columns);
+  }
+  return columns;
+}
+
+const isLabels = (type: DataType): boolean => DataType.isMap(DataType.isDictionary(type) ? type.dictionary : type);
+
 function abnormalColumns(batch: RecordBatch, limits: LabelLimits): Found[] {
   const found: Found[] = [];
-  for (const [i, { name }] of batch.schema.fields.entries()) {
+  for (const i of labelColumns(batch.schema)) {
     const data = batch.data.children[i];
     const values = labelValues(data);
     const bad = values === undefined ? undefined : abnormalLabels(values, limits);
-    if (bad !== undefined && bad.size > 0) found.push({ name, data, bad });
+    if (bad !== undefined && bad.size > 0) found.push({ name: batch.schema.fields[i].name, data, bad });
   }
   return found;
 }

@@ -24,7 +24,8 @@ export class Router {
 
   /** The rows of a batch by the tiers that they go to, in row order within each; no row is left out. */
   readonly route = (batch: TableBatch): readonly RoutedBatch[] => {
-    const { table } = batch;
+    const { table, schemaVersion, batch: rows } = batch;
+    if (this.config.rules.length === 0) return [{ table, schemaVersion, batch: rows, tiers: this.home(table) }];
     if (this.rulesFor(table).length === 0) return [{ ...batch, tiers: this.home(table) }];
     return this.cut(batch, (rule) => this.tiersBy(table, rule).join(','));
   };
