@@ -20,13 +20,11 @@ import type {
   DivertedRows,
   ParkedProgress,
   ParkedRows,
-  Refit,
 } from '../core/dead-letter';
-import { type Lsn, lsn, type TableName, type WalId } from '../core/ids';
+import { type Lsn, lsn, type WalId } from '../core/ids';
 import { SinkError, type WriteIdentity } from '../core/sink';
-import type { TableSchema, Tier } from '../core/table-schema';
-import type { Wal, WalBatch } from '../core/wal';
-import type { Logger } from '../telemetry';
+import type { Tier } from '../core/table-schema';
+import type { WalBatch } from '../core/wal';
 import { Diversions } from './diversions';
 import {
   decodeDiverted,
@@ -49,28 +47,7 @@ import { HEAD_ROW_BYTES, keptRows, letterOf, matches, viewsOf } from './letters'
 import { type MovedLetters, MovedRows } from './moved-rows';
 import { Outcome } from './outcome';
 import { type Replayed, type Route, rowsAgain } from './replay-rows';
-
-export interface LogDeadLetterStoreOptions {
-  /** A log of its own, held open by the caller. */
-  readonly log: Wal;
-  readonly bytesMax: number;
-  /** Is the write behind the sink's durable cursor, so that it is never repeated? */
-  readonly settled: (tier: Tier, id: WriteIdentity) => boolean;
-  readonly schemaOf: (table: TableName) => TableSchema | undefined;
-  /** Tiers of rows that no tier has seen, when nothing else is asked for. */
-  readonly route: Route;
-  readonly refit: Refit;
-  /** Told after letters of the group were added or taken out. */
-  readonly onChange?: (group: number) => void;
-  /** Told of rows that are to be delivered again. */
-  readonly onReplayed: (batches: readonly WalBatch[]) => void;
-  /** Entries before this one hold no replayed row that is still to be delivered. */
-  readonly replayedBelow: () => Lsn;
-  readonly clock: () => number;
-  readonly logger: Logger;
-  /** Log beyond twice the letters that is left alone; default 64 MiB. */
-  readonly garbageBytesMax?: number;
-}
+import type { LogDeadLetterStoreOptions } from './store-options';
 
 /** Bytes of one answer of `list`, about. */
 const PAGE_BYTES_MAX = 8 * 1024 * 1024;
