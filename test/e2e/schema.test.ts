@@ -120,7 +120,7 @@ test('a client that sends 0 and then 0.7 loses nothing, in both tiers', async ()
   }
 });
 
-test('a value that does not fit goes to the side column where the column says so', async () => {
+test('a value that does not fit goes to the side column, its column becomes text or its row a dead letter, as the column says', async () => {
   const columns = [
     { name: 'v', type: 'int', conflict: 'side_column' },
     { name: 'w', type: 'int', conflict: 'coerce' },
@@ -132,7 +132,7 @@ test('a value that does not fit goes to the side column where the column says so
     { v: 'one', w: 'uno' },
     { v: 3, x: 'drei' },
   ];
-  expect((await post('/write/sided', rows)).body).toMatchObject({ accepted: 2, rejections: [{ row: 2, column: 'x' }] });
+  expect((await post('/write/sided', rows)).body).toMatchObject({ accepted: 2, rejected: 0, dead_letters: 1 });
   expect((await server.sql('hot', 'SELECT v, w, _conflicts::text FROM sided ORDER BY v NULLS FIRST')).rows).toEqual([
     [null, 'uno', '{"v": "one"}'],
     [1, '1', null],

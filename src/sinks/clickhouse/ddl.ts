@@ -256,6 +256,21 @@ function companionOf({ name }: ColumnSchema, schema: TableSchema, stored: Readon
   return stored.has(companion) ? keptName(name, 'int64') : companion;
 }
 
+/**
+ * A column that another server has widened under a name that this schema does not know yet; undefined when there is none. ClickHouse
+ * would convert what is inserted in the old type without a word: integers above 2^53 to the nearest double, times to texts of its own.
+ */
+export function movedColumn(schema: TableSchema, stored: StoredTable): string | undefined {
+  const types = new Map(stored.columns);
+  const own = new Set(schema.columns.map(({ name }) => name));
+  return schema.columns.find(({ name, type }) => {
+    const found = types.get(name);
+    if (found === undefined || bareType(found) === bareType(columnType({ name, type, nullable: true }, schema.timeColumn)))
+      return false;
+    return [keptName(name, type), ...(type === 'int64' ? [`${name}_int`] : [])].some((kept) => types.has(kept) && !own.has(kept));
+  })?.name;
+}
+
 const bareType = (type: string): string => /^(?:Nullable|LowCardinality)\((.*)\)$/.exec(type)?.[1] ?? type;
 
 /**

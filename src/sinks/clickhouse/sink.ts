@@ -116,6 +116,7 @@ export class ClickHouseSink implements Sink, StoreTables {
     await attempt(async () => {
       if (this.version === undefined) await this.start();
       await this.tables.ensure(write.schema);
+      await this.tables.checkUnmoved(write.schema);
       try {
         await this.deliver(write, write.mayHaveRun);
       } catch (error) {

@@ -1,12 +1,13 @@
 /** Tables and views in the store: created once a schema version, again after the store says that they are gone. */
 import { createHash } from 'node:crypto';
+import { signalOf } from '../../core/builtin-tables';
 import { covers } from '../../core/merge-schema';
 import { SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
 import type { Logger } from '../../telemetry';
 import { createDistributed, localTable } from './cluster';
 import type { Connection } from './connection';
-import { alterTable, createTable, createView, describeTable, objection, type StoredTable } from './ddl';
+import { alterTable, createTable, createView, describeTable, movedColumn, objection, type StoredTable } from './ddl';
 import type { DdlOptions } from './ddl-options';
 import { StoreError } from './errors';
 import { qualified } from './sql';
@@ -41,6 +42,18 @@ export class Tables {
       if (this.ensured.get(schema.table) === entry) this.ensured.delete(schema.table);
     });
     return done;
+  }
+
+  /**
+   * Throws SinkError `retry` while another server has given a column a wider type than this one knows of: the shared registry tells of
+   * it within seconds. Between this look and the insert a few milliseconds are left, in which an integer above 2^53 may become a double.
+   */
+  async checkUnmoved(schema: TableSchema): Promise<void> {
+    if (signalOf(schema.table) !== undefined) return;
+    const stored = await this.describe(localTable(schema.table, this.options));
+    const moved = stored === undefined ? undefined : movedColumn(schema, stored);
+    if (moved === undefined) return;
+    throw new SinkError('retry', `another server has widened column ${moved} of ${schema.table}`, { scope: 'table' });
   }
 
   /** Creates the table anew although it was there before. */
