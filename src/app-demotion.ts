@@ -1,7 +1,6 @@
 /** Demotions: part of the composition root. */
-import type { Config } from './config';
+import { type Config, hotRetentionMs } from './config';
 import type { Demotion } from './core/demotion';
-import { durationMs } from './core/duration';
 import type { BusyDays } from './core/rollup';
 import type { Sink } from './core/sink';
 import { ClickHouseDemotions } from './sinks/clickhouse/demoted';
@@ -46,10 +45,7 @@ export function startDemotions({ config, stores, logger, ...parts }: DemotionPar
     cold,
     logger,
     ensureHot: (schema) => stores.hot.ensureTable(schema),
-    retentionMs: (table) => {
-      const text = Object.hasOwn(config.tables, table) ? config.tables[table] : config.hot_retention;
-      return text === undefined ? undefined : durationMs(text);
-    },
+    retentionMs: (table) => hotRetentionMs(config, table),
     rowsPerSecond: config.rows_per_second,
     intervalMs: config.interval_ms,
     clock: Date.now,

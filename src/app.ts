@@ -20,6 +20,7 @@ import {
 import { type Demotions, startDemotions } from './app-demotion';
 import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
 import { bothTiersSql } from './app-query';
+import { startRetention } from './app-retention';
 import { startRollups } from './app-rollups';
 import { startSchemas } from './app-schemas';
 import { NO_STORES, openStores, type Stores } from './app-stores';
@@ -193,6 +194,8 @@ export class App {
     const demotions = startDemotions({ config: config.demotion, stores, tables, schemaOf, isInBoth, telemetry, logger });
     this.demotions = demotions;
     this.stops.add('demotions', () => demotions.stop());
+    const retention = startRetention({ config, url: stores.hotUrl, isInBoth, tables, telemetry, logger });
+    if (retention !== undefined) this.stops.add('retention', () => retention.stop());
     const { busyDays } = demotions;
     for (const url of urls) {
       const rollups = startRollups({ config, url, tables, busyDays, telemetry, logger });

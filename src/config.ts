@@ -153,6 +153,9 @@ const SCHEMA = z.strictObject({
         .enum(PARTITIONING)
         .default('auto')
         .describe('`auto`: TimescaleDB where it is installed, otherwise native partitions; `native`; `partman`: by pg_partman'),
+      keep_days: structured(z.record(z.string(), count(1, 36_500)))
+        .default({})
+        .describe('Days after which PostgreSQL drops partitions, by table, without a move; for ever without'),
     })
     .prefault({}),
   timescale: z
@@ -294,7 +297,24 @@ export function loadConfig(path?: string, environment: NodeJS.ProcessEnv = proce
     throw new ConfigError('configuration: in_flight_bytes_max must not be below request_bytes_max');
   }
   checkCluster(config);
+  checkRetention(config);
   return config;
+}
+
+/** Age at which partitions of the table move to ClickHouse, milliseconds; undefined: never. */
+export function hotRetentionMs({ hot_retention: all, tables }: Config['demotion'], table: string): number | undefined {
+  const text = Object.hasOwn(tables, table) ? tables[table] : all;
+  return text === undefined ? undefined : durationMs(text);
+}
+
+/** Rows that are to be moved must not end before they are. */
+function checkRetention({ demotion, postgres }: Config): void {
+  for (const [table, days] of Object.entries(postgres.keep_days)) {
+    const movedMs = hotRetentionMs(demotion, table);
+    if (movedMs === undefined || days * DAY_MS > movedMs) continue;
+    const text = `rows of ${table} move to clickhouse at that age or later (demotion.hot_retention): more days are needed`;
+    throw new ConfigError(`configuration: postgres.keep_days: ${text}`);
+  }
 }
 
 function checkCluster({ sinks, clickhouse_url: clickhouseUrl, clickhouse }: Config): void {

@@ -99,6 +99,14 @@ export class Telemetry {
     'step',
   ]);
   readonly demotionFailures = this.counter('demotion_failures_total', 'Demotions held up by a store or given up', []);
+  readonly retentionPartitions = this.counter(
+    'retention_partitions_dropped_total',
+    'Partitions that PostgreSQL no longer keeps (postgres.keep_days)',
+    ['table'],
+  );
+  readonly retentionRows = this.counter('retention_rows_dropped_total', 'Their rows, about, and old rows outside of partitions', [
+    'table',
+  ]);
   readonly deadLettersKept = this.gauge('dead_letters', 'Dead letters that are kept', []);
   readonly deadLettersBytes = this.gauge('dead_letters_bytes', 'Bytes of the dead letters that are kept', []);
 

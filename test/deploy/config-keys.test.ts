@@ -139,7 +139,7 @@ describe('the configuration of a pod', () => {
         logs: ['hot'],
         rules: [{ signal: 'logs', severity: 'warn', labels: { env: ['prod', 'x*'] }, tables: ['a'], tiers: ['hot'] }],
       },
-      postgres: { partitioning: 'partman' },
+      postgres: { partitioning: 'partman', keep_days: { metrics_events: 900 } },
       timescale: { chunk_hours: 8_760, compress_after_days: 36_500 },
       clickhouse: {
         cluster: 'main',

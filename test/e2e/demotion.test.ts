@@ -65,10 +65,7 @@ test('a day moves to ClickHouse and back by command, over kill -9, and late rows
   await server.drained();
   const aged = ['--table', 'metrics_events', '--older-than', '2d'];
   const plan = await demote('plan', ...aged);
-  expect([plan.code, plan.stdout]).toEqual([
-    0,
-    expect.stringMatching(new RegExp(`^_p${day.replaceAll('-', '')}_metrics_events  ${day}T.*rows`)),
-  ]);
+  expect([plan.code, plan.stdout]).toEqual([0, expect.stringMatching(new RegExp(`^[\\w.]+  ${day}T.*rows`))]);
   expect(await demote('run', ...aged, '--no-wait')).toMatchObject({ code: 0 });
   await server.stop('SIGKILL');
   await start();

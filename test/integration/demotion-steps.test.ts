@@ -100,7 +100,8 @@ test('a partition that cannot go on does not hold up others, and of two servers 
       await rig.write(schema, eventsOf(FIRST_DAY_MS, 900));
       await rig.write(schema, eventsOf(FIRST_DAY_MS + DAY_MS, 900, 900));
     }
-    await rig.client.query('CREATE VIEW of_partition AS SELECT * FROM _p20260105_stuck_events');
+    const partition = await rig.partitionOf(stuck, FIRST_DAY_MS);
+    await rig.client.query(`CREATE VIEW of_partition AS SELECT * FROM ${partition}`);
     const runners = [rig.runner(), other.runner()];
     await runners[0].demote('stuck_events', 2 * DAY_MS);
     await runners[1].demote('free_events', 2 * DAY_MS);

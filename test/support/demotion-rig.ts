@@ -6,7 +6,7 @@ import { PostgresSql } from '../../src/query/hot';
 import { ClickHouseDemotions } from '../../src/sinks/clickhouse/demoted';
 import { ClickHouseSink } from '../../src/sinks/clickhouse/sink';
 import { PostgresDemotions } from '../../src/sinks/postgres/demotions';
-import { PostgresSink } from '../../src/sinks/postgres/sink';
+import { PostgresSink, type PostgresSinkOptions } from '../../src/sinks/postgres/sink';
 import { silentLogger, Telemetry } from '../../src/telemetry';
 import { DemotionRunner, type DemotionRunnerOptions } from '../../src/tiering/demotion/runner';
 import type { TestClickHouse } from './clickhouse';
@@ -29,11 +29,18 @@ export class DemotionRig {
     private readonly walId: string,
     postgres: string,
     readonly clickhouse: TestClickHouse,
+    { partitioning = 'auto' }: Partial<Pick<PostgresSinkOptions, 'partitioning'>> = {},
   ) {
     const logger = silentLogger();
-    this.hotSink = new PostgresSink({ url: postgres, logger, telemetry: this.telemetry });
+    this.hotSink = new PostgresSink({ url: postgres, logger, telemetry: this.telemetry, partitioning });
     this.coldSink = new ClickHouseSink({ url: clickhouse.url, logger });
-    this.hot = new PostgresDemotions({ url: postgres, logger, chunkBytes: 64 * 1024, lockTimeoutMs: 200 });
+    this.hot = new PostgresDemotions({
+      url: postgres,
+      logger,
+      partitionsAreForeign: partitioning === 'partman',
+      chunkBytes: 64 * 1024,
+      lockTimeoutMs: 200,
+    });
     this.cold = new ClickHouseDemotions({ urls: [clickhouse.url], sink: this.coldSink, sliceRows: 500 });
     this.reader = new PostgresSql(postgres, { rowsMax: 10, timeoutMs: 20_000 });
     this.client = new Client({ connectionString: postgres });
@@ -101,6 +108,12 @@ export class DemotionRig {
   async hotRows(table: string): Promise<string[]> {
     const { rows } = await this.client.query<{ row: string }>(`SELECT t::text AS row FROM ${table} t ORDER BY 1`);
     return rows.map(({ row }) => row);
+  }
+
+  /** Name of the partition, or chunk, of a day; undefined without one. */
+  async partitionOf(schema: TableSchema, dayMs: number): Promise<string | undefined> {
+    const found = await this.hot.partitions(schema, Number.MAX_SAFE_INTEGER);
+    return found.find(({ fromMs, toMs }) => fromMs <= dayMs && toMs > dayMs)?.name;
   }
 
   async coldCount(sql: string): Promise<number> {

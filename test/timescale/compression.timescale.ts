@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { METRICS_EVENTS } from '../../src/core/builtin-tables';
 import { createIndexes, createTable } from '../../src/sinks/postgres/ddl';
+import { IS_COMPRESSED, LIST_CHUNKS } from '../../src/sinks/postgres/hot-partitions';
 import { compress, createHypertable } from '../../src/sinks/postgres/timescale';
 
 jest.setTimeout(120_000);
@@ -69,6 +70,18 @@ test('the age of compression is found again and can be changed', async () => {
   expect(await rows(days)).toEqual([[7]]);
   for (const statement of compress(METRICS_EVENTS, 30)) await rows(statement);
   expect(await rows(days)).toEqual([[30]]);
+});
+
+test('chunks are listed with their ranges, and one is decompressed as a demotion does it', async () => {
+  const of = (sql: string, value: string): string => sql.replaceAll('$1', `'${value}'`);
+  const listed = await rows(of(LIST_CHUNKS, 'metrics_events'));
+  const [first] = listed.sort((a, b) => Number(a[1]) - Number(b[1]));
+  expect(first.slice(1, 3)).toEqual([Date.UTC(2025, 0, 1), Date.UTC(2025, 0, 2)]);
+  const chunk = String(first[0]);
+  expect(await rows(of(IS_COMPRESSED, chunk))).toEqual([[true]]);
+  await rows(`SELECT decompress_chunk('${chunk}'::regclass)`);
+  expect(await rows(of(IS_COMPRESSED, chunk))).toEqual([[false]]);
+  expect(await rows(`SELECT count(*)::int FROM ONLY ${chunk} WHERE ctid >= '(0,0)'::tid`)).toEqual([[3_010]]);
 });
 
 test('whole chunks are dropped, compressed or not', async () => {

@@ -5,6 +5,8 @@ import pino from 'pino';
 import { METRICS_EVENTS } from '../../src/core/builtin-tables';
 import { PostgresSink, type PostgresSinkOptions } from '../../src/sinks/postgres/sink';
 import { Telemetry } from '../../src/telemetry';
+import { startClickHouse } from '../support/clickhouse';
+import { DemotionRig } from '../support/demotion-rig';
 import { metricBatch, timesFrom, writeOf } from '../support/metric-batches';
 import { startPostgres, type TestPostgres } from '../support/postgres';
 
@@ -104,6 +106,36 @@ test('pg_partman makes the partitions where it is asked for, ahead of time and a
   expect(((await rows(partitions)) as number[][])[0][0]).toBeGreaterThan(made);
   expect(logged).toEqual([]);
 });
+
+test('a partition of pg_partman moves to ClickHouse and comes back, with rows that the default partition got meanwhile', async () => {
+  await client.query('CREATE SCHEMA partman; CREATE EXTENSION pg_partman SCHEMA partman');
+  const clickhouse = await startClickHouse();
+  const rig = new DemotionRig('cd'.repeat(16), server.url, clickhouse, { partitioning: 'partman' });
+  try {
+    await rig.start();
+    await rig.create(METRICS_EVENTS);
+    const todayMs = Math.floor(Date.now() / 86_400_000) * 86_400_000;
+    const dayMs = todayMs - 2 * 86_400_000;
+    await rig.write(METRICS_EVENTS, metricBatch(timesFrom(BigInt(dayMs) * 1_000_000n, 500)));
+    const name = `metrics_events_p${new Date(dayMs).toISOString().slice(0, 10).replaceAll('-', '')}`;
+    expect(await rig.partitionOf(METRICS_EVENTS, dayMs)).toBe(name);
+    const before = await rig.hotRows('metrics_events');
+    const runner = rig.runner();
+    await runner.demote('metrics_events', 86_400_000);
+    expect((await rig.settled('metrics_events')).every(({ state }) => state === 'demoted')).toBe(true);
+    expect(await rig.hotRows('metrics_events')).toEqual([]);
+    expect(await rig.coldCount('SELECT count() FROM metrics_events')).toBe(500);
+    await client.query("SELECT partman.run_maintenance('public.metrics_events', p_analyze := false)");
+    await client.query('INSERT INTO metrics_events SELECT (r).* FROM (SELECT $1::metrics_events AS r) one', [before[0]]);
+    await runner.restore('metrics_events', dayMs, dayMs + 86_400_000);
+    expect((await rig.settled('metrics_events')).filter(({ state }) => state === 'restored')).toHaveLength(1);
+    expect(await rig.hotRows('metrics_events')).toEqual([before[0], ...before].sort());
+    expect(await rig.partitionOf(METRICS_EVENTS, dayMs)).toBe(name);
+  } finally {
+    await rig.stop();
+    await clickhouse.stop();
+  }
+}, 60_000);
 
 test('without the extension in the database, partitions are made without pg_partman, and that is told', async () => {
   const sink = await start({ partitioning: 'partman' });

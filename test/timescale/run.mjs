@@ -24,10 +24,18 @@ const TESTS = [
   'test/integration/sql-',
   'test/integration/traces-api',
   'test/integration/demotion',
+  'test/integration/retention',
+  'test/integration/dead-letter-table',
+  'test/integration/grafana',
   'test/e2e/schema',
   'test/e2e/ledger',
   'test/e2e/tiering',
-  'test/e2e/demot',
+  'test/e2e/demotion',
+  'test/e2e/kill',
+  'test/e2e/dead-letters',
+  'test/e2e/parked-rows',
+  'test/e2e/back-pressure',
+  'test/e2e/lifecycle',
 ];
 /** Suites about the embedded server itself. */
 const NOT_HERE = 'postgres-embedded|postgres-time-bucket';

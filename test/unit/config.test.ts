@@ -115,3 +115,19 @@ test('a cluster needs a ClickHouse of its own, and shards need distributed table
   expect(config.clickhouse).toMatchObject({ cluster: 'c', distributed: true, replicated: false, keep_days: { logs_events: 30 } });
   expect(JSON.stringify(maskConfig(config))).not.toContain('secret');
 });
+
+test('rows of postgresql may end only after the age at which they are moved', () => {
+  const load = (demotion: string) =>
+    loadConfig(undefined, {
+      THERMOCLINE_POSTGRES_KEEP_DAYS: '{"metrics_events": 30}',
+      THERMOCLINE_DEMOTION_TABLES: demotion,
+      THERMOCLINE_DEMOTION_HOT_RETENTION: '40d',
+    });
+  expect(() => load('{}')).toThrow(
+    new ConfigError(
+      'configuration: postgres.keep_days: rows of metrics_events move to clickhouse at that age or later (demotion.hot_retention): more days are needed',
+    ),
+  );
+  expect(() => load('{"metrics_events": "30d"}')).toThrow(/more days are needed/);
+  expect(load('{"metrics_events": "29d"}').postgres.keep_days).toEqual({ metrics_events: 30 });
+});

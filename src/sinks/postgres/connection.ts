@@ -1,7 +1,7 @@
 /** Connections to PostgreSQL: how they are set up, and transactions that never leave a connection in a doubtful state behind. */
 import { type ClientBase, Pool, type PoolClient } from 'pg';
 import type { Logger } from '../../telemetry';
-import { sqlStateOf } from './errors';
+import { LOCK_FAILURES, sqlStateOf } from './errors';
 
 export interface ConnectionOptions {
   readonly url: string;
@@ -124,4 +124,27 @@ export async function inTransaction<T>(pool: Pool, deadlineMs: number, work: (cl
     await client.query('COMMIT');
     return result;
   });
+}
+
+/**
+ * A transaction that gives up soon when it does not get its locks, so that those who wait behind it go on: then it gives undefined, and
+ * nothing has happened.
+ */
+export async function tryLocked<T>(
+  pool: Pool,
+  { deadlineMs, lockTimeoutMs }: { deadlineMs: number; lockTimeoutMs: number },
+  work: (client: PoolClient) => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await withConnection(pool, deadlineMs, async (client) => {
+      await client.query(`BEGIN; SET LOCAL lock_timeout = ${lockTimeoutMs}`);
+      const result = await work(client);
+      const { command } = await client.query('COMMIT');
+      if (command !== 'COMMIT') throw new Error(`postgresql answered ${command} to COMMIT`);
+      return result;
+    });
+  } catch (error) {
+    if (LOCK_FAILURES.has(sqlStateOf(error))) return undefined;
+    throw error;
+  }
 }

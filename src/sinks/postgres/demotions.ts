@@ -1,13 +1,10 @@
 /**
- * The hot side of demotions (core/demotion.ts) on native range partitions.
+ * The hot side of demotions (core/demotion.ts), on native range partitions and on chunks of hypertables.
  *
  * A closed partition has a trigger that refuses every change, whoever makes it: its rows stay where they are, so that a range of its
  * blocks holds the same rows in the same order on each reading. What a trigger does not see, rewriting the table (VACUUM FULL, ALTER)
  * or its columns, changes the fingerprint, and the hand-off is refused.
  */
-
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { RecordBatch } from 'apache-arrow';
 import type { Pool, PoolClient } from 'pg';
 import * as copyStreams from 'pg-copy-streams';
@@ -24,14 +21,14 @@ import {
 import { LIMITS } from '../../core/limits';
 import type { TableSchema } from '../../core/table-schema';
 import type { Logger } from '../../telemetry';
-import { closePool, createPool, inTransaction, withConnection } from './connection';
-import { derivedName, pgColumns, quoteIdentifier, quoteLiteral } from './ddl';
+import { closePool, createPool, inTransaction, tryLocked, withConnection } from './connection';
+import { derivedName, pgColumns, quoteIdentifier } from './ddl';
 import { copySelectList, decodeCopy } from './decode-copy';
+import { attachBackTable, backTable, copyIn, createBackTable, intoChunks, prepareChunk } from './demotion-return';
 import { insertDemotions, listDemotions, lockDemotions, updateDemotion } from './demotion-store';
-import { CopyEncoder } from './encode-copy';
 import { addPartitions, lockDdl } from './ensure-table';
-import { sqlStateOf } from './errors';
-import { LIST_RANGES, NEW_PARTITIONS_MAX, readRanges } from './partitions';
+import { dropPartition, kindOf, listPartitions, readyChunk } from './hot-partitions';
+import { NEW_PARTITIONS_MAX } from './partitions';
 
 export interface PostgresDemotionsOptions {
   readonly url: string;
@@ -53,8 +50,8 @@ const STOP_GRACE_MS = 5_000;
 const READ_BUFFER_BYTES = 1024 * 1024;
 const BATCH_BOUNDS = { rowsMax: 200_000, bytesMax: 64 * 1024 * 1024 };
 const TRIGGER = '_thermocline_closed';
-/** Lock timeout, deadlock. */
-const LOCK_FAILURES = new Set(['55P03', '40P01']);
+/** Rows that come back to a hypertable go into it in one transaction. */
+const INTO_CHUNKS_DEADLINE_MS = 2 * 3_600_000;
 
 if (BATCH_BOUNDS.rowsMax > LIMITS.rowsPerWriteMax) throw new Error('limits: a part of a demotion must fit into one write');
 
@@ -82,11 +79,8 @@ export class PostgresDemotions implements HotDemotions {
 
   async partitions(schema: TableSchema, beforeMs: number): Promise<readonly HotPartition[]> {
     const { table } = schema;
-    const { rows } = await this.pool.query<Parameters<typeof readRanges>[0][number]>(LIST_RANGES, [quoteIdentifier(table)]);
-    return readRanges(rows)
-      .filter(({ fromMs, toMs }) => Number.isFinite(fromMs) && toMs <= beforeMs)
-      .sort((a, b) => a.fromMs - b.fromMs)
-      .map((range) => ({ table, ...range }));
+    const found = await listPartitions(this.pool, table);
+    return found.filter(({ toMs }) => toMs <= beforeMs).map((partition) => ({ table, ...partition }));
   }
 
   async adoptStrays(schema: TableSchema, beforeMs: number): Promise<void> {
@@ -126,6 +120,7 @@ export class PostgresDemotions implements HotDemotions {
       if (!(await isPartition(client, demotion)))
         throw new DemotionRefusedError(`${partition} is no partition of ${table} any more`);
       await client.query(`LOCK TABLE ONLY ${partition} IN SHARE ROW EXCLUSIVE MODE`);
+      if ((await kindOf(client, table)) === 'hypertable') await readyChunk(client, table, partition);
       await refuseForeignColumns(client, demotion, stored);
       await client.query(
         `CREATE TRIGGER ${TRIGGER} BEFORE INSERT OR UPDATE OR DELETE ON ${partition}
@@ -196,8 +191,7 @@ export class PostgresDemotions implements HotDemotions {
     return this.lockedStep(async (client) => {
       await client.query(`LOCK TABLE ONLY ${quoteIdentifier(table)} IN ACCESS EXCLUSIVE MODE`);
       await checkUnchanged(client, demotion);
-      await client.query(`ALTER TABLE ${quoteIdentifier(table)} DETACH PARTITION ${partition}`);
-      await client.query(`DROP TABLE ${partition}`);
+      await dropPartition(client, table, partition);
       return updateDemotion(client, demotion, { state: 'demoted', hidden: false });
     });
   }
@@ -223,7 +217,7 @@ export class PostgresDemotions implements HotDemotions {
   ): Promise<Demotion> {
     const stored = storeForm(schema);
     return this.transaction(async (client) => {
-      for (const statement of createBackTable(demotion, stored)) await client.query(statement);
+      await client.query(createBackTable(demotion, stored));
       let copied = 0;
       for await (const batch of batches) copied += await copyIn(client, backTable(demotion), stored, batch);
       if (copied !== rows) throw new Error(`clickhouse gave ${copied} rows of ${rows} that it counts`);
@@ -233,12 +227,15 @@ export class PostgresDemotions implements HotDemotions {
 
   async flipBack(demotion: Demotion, schema: TableSchema): Promise<Demotion | undefined> {
     const stored = storeForm(schema);
+    const kind = await withConnection(this.pool, this.statementTimeoutMs, (client) => kindOf(client, stored.table));
+    if (kind === 'hypertable') await this.transaction((client) => prepareChunk(client, demotion, stored));
+    const deadlineMs = kind === 'hypertable' ? INTO_CHUNKS_DEADLINE_MS : this.statementTimeoutMs;
     return this.lockedStep(async (client) => {
-      for (const statement of createBackTable(demotion, stored)) await client.query(statement);
-      await client.query(`LOCK TABLE ONLY ${quoteIdentifier(stored.table)} IN ACCESS EXCLUSIVE MODE`);
-      for (const statement of attachBackTable(demotion, stored)) await client.query(statement);
+      await client.query(createBackTable(demotion, stored));
+      const intoTable = kind === 'hypertable' ? intoChunks : attachBackTable;
+      await intoTable(client, demotion, stored);
       return updateDemotion(client, demotion, { state: 'returning', closed: false, hidden: true });
-    });
+    }, deadlineMs);
   }
 
   /** Copies whose deletion is long done: nobody can be sending rows of them any more. */
@@ -254,21 +251,11 @@ export class PostgresDemotions implements HotDemotions {
     return inTransaction(this.pool, this.statementTimeoutMs, work);
   }
 
-  /** A transaction that gives up soon when it does not get its locks, so that those who wait behind it go on. */
-  private async lockedStep(work: (client: PoolClient) => Promise<Demotion>): Promise<Demotion | undefined> {
-    const { lockTimeoutMs = LOCK_TIMEOUT_MS } = this.options;
-    try {
-      return await withConnection(this.pool, this.statementTimeoutMs, async (client) => {
-        await client.query(`BEGIN; SET LOCAL lock_timeout = ${lockTimeoutMs}`);
-        const result = await work(client);
-        const { command } = await client.query('COMMIT');
-        if (command !== 'COMMIT') throw new Error(`postgresql answered ${command} to COMMIT`);
-        return result;
-      });
-    } catch (error) {
-      if (LOCK_FAILURES.has(sqlStateOf(error))) return undefined;
-      throw error;
-    }
+  private lockedStep(
+    work: (client: PoolClient) => Promise<Demotion>,
+    deadlineMs = this.statementTimeoutMs,
+  ): Promise<Demotion | undefined> {
+    return tryLocked(this.pool, { deadlineMs, lockTimeoutMs: this.options.lockTimeoutMs ?? LOCK_TIMEOUT_MS }, work);
   }
 
   async stop(): Promise<void> {
@@ -316,47 +303,4 @@ async function refuseForeignColumns(client: PoolClient, { partition }: Demotion,
       throw new DemotionRefusedError(`column ${name} of ${partition} holds values and is not in the schema of ${schema.table}`);
     }
   }
-}
-
-/** Where rows that come back are gathered. */
-const backTable = ({ id }: Demotion): string => quoteIdentifier(`_back_${id}`);
-
-const isoTime = (ms: number): string => quoteLiteral(new Date(ms).toISOString());
-
-/** The CHECK says what the partition's bounds will say, so that it need not be read again when it is attached. */
-function createBackTable(demotion: Demotion, { table, timeColumn }: TableSchema): string[] {
-  const time = quoteIdentifier(timeColumn);
-  return [
-    `CREATE TABLE IF NOT EXISTS ${backTable(demotion)} (
-      LIKE ${quoteIdentifier(table)} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING INDEXES,
-      CONSTRAINT _range CHECK (${time} IS NOT NULL AND ${time} >= ${isoTime(demotion.fromMs)} AND ${time} < ${isoTime(demotion.toMs)})
-    )`,
-  ];
-}
-
-/** Rows of the range that others have put into the DEFAULT partition meanwhile come along. */
-function attachBackTable(demotion: Demotion, schema: TableSchema): string[] {
-  const { table } = schema;
-  const back = backTable(demotion);
-  const time = quoteIdentifier(schema.timeColumn);
-  const stray = quoteIdentifier(derivedName('_default_', table));
-  const columns = pgColumns(schema)
-    .map(({ name }) => quoteIdentifier(name))
-    .join(', ');
-  const [from, to] = [isoTime(demotion.fromMs), isoTime(demotion.toMs)];
-  return [
-    `WITH moved AS (DELETE FROM ONLY ${stray} WHERE ${time} >= ${from} AND ${time} < ${to} RETURNING ${columns})
-      INSERT INTO ${back} (${columns}) SELECT ${columns} FROM moved`,
-    `ALTER TABLE ${quoteIdentifier(table)} ATTACH PARTITION ${back} FOR VALUES FROM (${from}) TO (${to})`,
-    `ALTER TABLE ${back} DROP CONSTRAINT _range`,
-    `ALTER TABLE ${back} RENAME TO ${demotion.partition.slice(demotion.partition.lastIndexOf('.') + 1)}`,
-  ];
-}
-
-async function copyIn(client: PoolClient, relation: string, schema: TableSchema, batch: RecordBatch): Promise<number> {
-  const encoder = new CopyEncoder(schema, batch);
-  const columns = encoder.columns.map(quoteIdentifier).join(', ');
-  const stream = client.query(copyStreams.from(`COPY ${relation} (${columns}) FROM STDIN (FORMAT binary)`));
-  await pipeline(Readable.from(encoder.chunks(), { objectMode: true, highWaterMark: 1 }), stream);
-  return stream.rowCount;
 }

@@ -10,6 +10,7 @@ import { CREATE_BATCH_ROWS } from './batch-rows';
 import { addColumns, createIndexes, createTable, quoteIdentifier, typeConflicts } from './ddl';
 import { CREATE_DEMOTIONS, closedRanges } from './demotion-rows';
 import { createEventsView, EVENTS_TABLES, EVENTS_VIEW } from './events-view';
+import { kindOf, type TableKind } from './hot-partitions';
 import {
   createDefaultPartition,
   createPartition,
@@ -49,8 +50,7 @@ export interface TableState {
   readonly fingerprint: string;
   /** Columns that were widened beside the old ones just now, because the table is large. */
   readonly leftBehind: readonly Widening[];
-  /** `partitioned`: native partitions; `hypertable`: TimescaleDB makes chunks; `plain`: made by somebody else, left as it is. */
-  readonly kind: 'partitioned' | 'hypertable' | 'plain';
+  readonly kind: TableKind;
   /** Ranges of time that have a partition, or need none because they were demoted; empty for other kinds. */
   readonly ranges: readonly Range[];
 }
@@ -102,7 +102,7 @@ export async function createOrEvolve(client: PoolClient, asked: TableSchema, sto
   const shared = await sharedSchema(client, asked);
   const merged = shared === undefined ? asked : mergeSchemas(shared, asked);
   const schema = storeForm(merged);
-  const before = await kindOf(client, schema);
+  const before = await kindOf(client, schema.table);
   if (before === undefined) {
     await client.query(createTable(schema, store.timescale === undefined));
     if (store.timescale !== undefined) await client.query(createHypertable(schema, store.timescale));
@@ -188,18 +188,6 @@ export async function addPartitions(
 async function partitionsOf(client: PoolClient, schema: TableSchema): Promise<Partitions> {
   const { rows } = await client.query<{ name: string; bound: string }>(LIST_PARTITIONS, [quoteIdentifier(schema.table)]);
   return readPartitions(rows);
-}
-
-async function kindOf(client: PoolClient, schema: TableSchema): Promise<TableState['kind'] | undefined> {
-  const { rows } = await client.query<{ relkind: string; hypertable: boolean }>(
-    `SELECT c.relkind, EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'ts_insert_blocker') AS hypertable
-      FROM pg_class c WHERE c.oid = to_regclass($1)`,
-    [quoteIdentifier(schema.table)],
-  );
-  const [found] = rows;
-  if (found === undefined) return undefined;
-  if (found.relkind === 'p') return 'partitioned';
-  return found.hypertable ? 'hypertable' : 'plain';
 }
 
 /** Names and types of the columns that a table has; none when there is no such table. */

@@ -39,3 +39,6 @@ export function retryError(error: unknown, what: string): SinkError {
   const { message, storeCode, scope, cause } = sinkError(error, what);
   return new SinkError('retry', message, { cause, storeCode, scope });
 }
+
+/** Lock timeout, deadlock. */
+export const LOCK_FAILURES: ReadonlySet<string> = new Set(['55P03', '40P01']);

@@ -1,0 +1,111 @@
+/** Keeps PostgreSQL to the days that its tables are kept there: every so often, what is older is dropped. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TableName } from '../core/ids';
+import type { HotRetention, OldPartition, OldRows } from '../core/retention';
+import type { TableSchema } from '../core/table-schema';
+import type { Logger, Telemetry } from '../telemetry';
+
+export interface RetentionKeeperOptions {
+  readonly store: HotRetention;
+  readonly tables: () => readonly TableSchema[];
+  /** Days that rows of the table are kept; undefined: for ever. */
+  readonly keepDays: (table: TableName) => number | undefined;
+  /** Does a policy move rows of the table to ClickHouse? */
+  readonly isDemoted: (table: TableName) => boolean;
+  readonly clock: () => number;
+  readonly telemetry: Telemetry;
+  readonly logger: Logger;
+  readonly intervalMs?: number;
+}
+
+const DAY_MS = 86_400_000;
+const INTERVAL_MS = 60_000;
+/** Tries for the locks of one partition in a pass. */
+const ATTEMPTS_MAX = 10;
+const PAUSE_MS = 200;
+/** Batches of strays in a pass: others have their turn, and what is left goes with the next. */
+const STRAY_BATCHES_MAX = 100;
+
+export class RetentionKeeper {
+  private readonly stopping = new AbortController();
+  private readonly warned = new Set<string>();
+  private running: Promise<void> | undefined;
+
+  constructor(private readonly options: RetentionKeeperOptions) {}
+
+  start(): void {
+    this.running = this.loop();
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  private async loop(): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      await this.pass();
+      await this.pause(this.options.intervalMs ?? INTERVAL_MS);
+    }
+  }
+
+  private async pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.stopping.signal, ref: false }).catch(() => undefined);
+  }
+
+  /** Looks at every table once. What fails is tried again with the next pass. Never rejects. */
+  async pass(): Promise<void> {
+    const { tables, keepDays, isDemoted, clock, logger } = this.options;
+    for (const schema of tables()) {
+      const { table } = schema;
+      const days = keepDays(table);
+      if (days === undefined || this.stopping.signal.aborted) continue;
+      try {
+        await this.keep({ schema, beforeMs: clock() - days * DAY_MS, isDemoted: isDemoted(table) });
+        if (this.warned.delete(table)) logger.info({ table }, 'old rows of a table are dropped again');
+      } catch (error) {
+        this.warnOnce(table, error, 'cannot drop old rows of a table, will try again');
+      }
+    }
+  }
+
+  private async keep(rows: OldRows): Promise<void> {
+    const { store, telemetry, logger } = this.options;
+    const { table } = rows.schema;
+    const outdated = await store.outdated(rows);
+    if (outdated === undefined) throw new Error(`${table} is no partitioned table: its old rows stay`);
+    for (const partition of outdated) {
+      if (!(await this.drop(rows, partition))) continue;
+      telemetry.retentionPartitions.inc({ table });
+      telemetry.retentionRows.inc({ table }, partition.rows);
+      const { name, fromMs, toMs } = partition;
+      const range = { from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString() };
+      logger.info(
+        { table, partition: name, ...range, rows: partition.rows },
+        'partition is dropped, its rows are past keep_days',
+      );
+    }
+    for (let batch = 0; batch < STRAY_BATCHES_MAX && !this.stopping.signal.aborted; batch++) {
+      const deleted = await store.deleteStrays(rows);
+      if (deleted === 0) return;
+      telemetry.retentionRows.inc({ table }, deleted);
+      logger.info({ table, rows: deleted }, 'rows outside of partitions are deleted, they are past keep_days');
+    }
+  }
+
+  /** What others hold for long is left to the next pass. */
+  private async drop(rows: OldRows, partition: OldPartition): Promise<boolean> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX && !this.stopping.signal.aborted; attempt++) {
+      const done = await this.options.store.drop(rows, partition);
+      if (done !== 'busy') return done === 'dropped';
+      await this.pause(PAUSE_MS);
+    }
+    return false;
+  }
+
+  private warnOnce(table: string, error: unknown, text: string): void {
+    const level = this.warned.has(table) || this.stopping.signal.aborted ? 'debug' : 'warn';
+    this.options.logger[level]({ err: error, table }, text);
+    this.warned.add(table);
+  }
+}
