@@ -1,11 +1,12 @@
 /** Demotions: part of the composition root. */
 import { type Config, hotRetentionMs } from './config';
 import type { Demotion } from './core/demotion';
-import type { BusyDays } from './core/rollup';
+import type { MovedDaysOf } from './core/rollup';
 import type { Sink } from './core/sink';
 import { ClickHouseDemotions } from './sinks/clickhouse/demoted';
 import { PostgresDemotions } from './sinks/postgres/demotions';
 import type { Logger } from './telemetry';
+import { movedDaysOf } from './tiering/demotion/moved-days';
 import { DemotionRunner, type DemotionRunnerOptions } from './tiering/demotion/runner';
 
 /** The two stores, and the sinks on them. */
@@ -28,7 +29,7 @@ export interface DemotionParts extends Pick<DemotionRunnerOptions, 'schemaOf' | 
 export interface Demotions {
   readonly runner: DemotionRunner;
   readonly list: (table?: string) => Promise<readonly Demotion[]>;
-  readonly busyDays: BusyDays;
+  readonly movedDays: MovedDaysOf;
   stop(): Promise<void>;
 }
 
@@ -54,24 +55,10 @@ export function startDemotions({ config, stores, logger, ...parts }: DemotionPar
   return {
     runner,
     list: (table) => hot.list(table === undefined ? {} : { table }),
-    busyDays: async (table) => {
-      const unfinished = await hot.list({ table, unfinished: true });
-      return new Set(unfinished.filter(({ state }) => state !== 'planned').flatMap(daysOf));
-    },
+    movedDays: async (table) => movedDaysOf(await hot.list({ table })),
     stop: async () => {
       await runner.stop();
       await Promise.all([hot.stop(), cold.stop()]);
     },
   };
-}
-
-const DAY_MS = 86_400_000;
-
-/** UTC days (YYYYMMDD) that the range meets. */
-function daysOf({ fromMs, toMs }: Demotion): string[] {
-  const days: string[] = [];
-  for (let at = Math.floor(fromMs / DAY_MS) * DAY_MS; at < toMs; at += DAY_MS) {
-    days.push(new Date(at).toISOString().slice(0, 10).replaceAll('-', ''));
-  }
-  return days;
 }

@@ -2,7 +2,7 @@
 import { tableOptions } from './app-stores';
 import type { Config } from './config';
 import { durationMs } from './core/duration';
-import type { BusyDays, Rollup } from './core/rollup';
+import type { MovedDaysOf, Rollup } from './core/rollup';
 import type { TableSchema } from './core/table-schema';
 import { ClickHouseRollups } from './sinks/clickhouse/rollups';
 import type { Logger, Telemetry } from './telemetry';
@@ -13,7 +13,7 @@ export interface RollupParts {
   /** The cold store, or one shard of it. */
   readonly url: string;
   readonly tables: () => readonly TableSchema[];
-  readonly busyDays: BusyDays;
+  readonly movedDays: MovedDaysOf;
   readonly telemetry: Telemetry;
   readonly logger: Logger;
 }

@@ -196,9 +196,9 @@ export class App {
     this.stops.add('demotions', () => demotions.stop());
     const retention = startRetention({ config, url: stores.hotUrl, isInBoth, tables, telemetry, logger });
     if (retention !== undefined) this.stops.add('retention', () => retention.stop());
-    const { busyDays } = demotions;
+    const { movedDays } = demotions;
     for (const url of urls) {
-      const rollups = startRollups({ config, url, tables, busyDays, telemetry, logger });
+      const rollups = startRollups({ config, url, tables, movedDays, telemetry, logger });
       this.stops.add('roll-ups', () => rollups.stop());
     }
   }

@@ -22,12 +22,31 @@ export interface RollupStore {
   ensureRollup(rollup: Rollup): Promise<void>;
   /**
    * UTC days (YYYYMMDD) whose rows have changed since their sums were built, or that have none, the earliest first. Rows that are
-   * gone because the source keeps them no longer change nothing.
+   * gone because the source keeps them no longer change nothing, except on the days `returned`.
    */
-  staleDays(rollup: Rollup): Promise<readonly string[]>;
-  /** Builds the sums of one day from its rows and puts them in the place of the earlier ones, at once for readers. Repeatable. */
-  buildDay(rollup: Rollup, day: string): Promise<void>;
+  staleDays(rollup: Rollup, returned: ReadonlySet<string>): Promise<readonly string[]>;
+  /**
+   * Builds the sums of one day from its rows and puts them in the place of the earlier ones, at once for readers. Repeatable. A day that
+   * has become busy meanwhile stays as it was.
+   */
+  buildDay(rollup: Rollup, day: string, care?: DayCare): Promise<void>;
 }
 
-/** Days that cannot be summed up yet: rows of theirs are on their way from the other tier. */
-export type BusyDays = (table: TableName) => Promise<ReadonlySet<string>>;
+export interface DayCare {
+  /** Batch ids (`_batch_hi`, decimal digits) whose rows do not count. */
+  readonly hidden: readonly string[];
+  /** Asked when the rows have been read. */
+  readonly isBusy: () => Promise<boolean>;
+}
+
+/** What moves between the tiers has to do with the days (YYYYMMDD) of a table. */
+export interface MovedDays {
+  /** Rows are on their way: the day cannot be summed up yet. */
+  readonly busy: ReadonlySet<string>;
+  /** Rows went back to the other tier: what is not here any more is not to be in the sums either. */
+  readonly returned: ReadonlySet<string>;
+  /** By day, as DayCare has them. */
+  readonly hidden: ReadonlyMap<string, readonly string[]>;
+}
+
+export type MovedDaysOf = (table: TableName) => Promise<MovedDays>;

@@ -3,7 +3,7 @@
  * built, or that have none, are built anew from their rows. What arrives late or is repeated therefore cannot count twice, and a
  * crash at any place costs no more than building a day again.
  */
-import type { BusyDays, Rollup, RollupStore } from '../core/rollup';
+import type { MovedDaysOf, Rollup, RollupStore } from '../core/rollup';
 import type { Logger, Telemetry } from '../telemetry';
 
 const DAY_MS = 86_400_000;
@@ -12,7 +12,7 @@ export interface RollupKeeperOptions {
   readonly store: RollupStore;
   /** Roll-ups of the tables that are there now. */
   readonly rollups: () => readonly Rollup[];
-  readonly busyDays: BusyDays;
+  readonly movedDays: MovedDaysOf;
   /** A day is over this long after its end. */
   readonly closeAfterMs: number;
   readonly intervalMs: number;
@@ -74,21 +74,22 @@ export class RollupKeeper {
   }
 
   private async keep(rollup: Rollup, name: string): Promise<void> {
-    const { store, busyDays, telemetry, clock, closeAfterMs } = this.options;
+    const { store, movedDays, telemetry, clock, closeAfterMs } = this.options;
     const { table, version } = rollup.source;
     if (this.ensured.get(name) !== version) {
       await store.ensureRollup(rollup);
       this.ensured.set(name, version);
     }
     const open = firstOpenDay(clock(), closeAfterMs);
-    const stale = (await store.staleDays(rollup)).filter((day) => day < open);
-    if (stale.length === 0) return;
-    const busy = await busyDays(table);
+    const { returned } = await movedDays(table);
+    const stale = (await store.staleDays(rollup, returned)).filter((day) => day < open);
     for (const day of stale) {
       if (this.stopped) return;
+      const { busy, hidden } = await movedDays(table);
       if (busy.has(day)) continue;
+      const isBusy = async (): Promise<boolean> => (await movedDays(table)).busy.has(day);
       const stop = telemetry.rollupSeconds.startTimer({ table, period: rollup.period.name });
-      await store.buildDay(rollup, day);
+      await store.buildDay(rollup, day, { hidden: hidden.get(day) ?? [], isBusy });
       stop();
       this.options.logger.info({ rollup: name, day }, 'roll-up of a day is built');
     }

@@ -12,6 +12,7 @@ import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 
 jest.setTimeout(60_000);
 
+const NONE: ReadonlySet<string> = new Set();
 const MINUTE = { name: '1m', seconds: 60 };
 const HOUR = { name: '1h', seconds: 3_600 };
 const ORDERS: TableSchema = {
@@ -77,16 +78,16 @@ test('a roll-up of metrics equals the aggregate of the rows before, while and af
   await clickhouse.command(metrics('2026-01-02', 3_000));
   expect(await alike(METRIC_VIEW, METRIC_ROWS)).toBeGreaterThan(1_000);
   const rollup = rollupOf(METRICS_EVENTS);
-  expect(await store.staleDays(rollup)).toEqual(['20260101', '20260102']);
+  expect(await store.staleDays(rollup, NONE)).toEqual(['20260101', '20260102']);
   await store.buildDay(rollup, '20260101');
   await alike(METRIC_VIEW, METRIC_ROWS);
-  expect(await store.staleDays(rollup)).toEqual(['20260102']);
+  expect(await store.staleDays(rollup, NONE)).toEqual(['20260102']);
   await store.buildDay(rollup, '20260102');
   await store.buildDay(rollup, '20260102');
   await alike(METRIC_VIEW, METRIC_ROWS);
-  expect(await store.staleDays(rollup)).toEqual([]);
+  expect(await store.staleDays(rollup, NONE)).toEqual([]);
   await clickhouse.command(metrics('2026-01-01', 100, 13));
-  expect(await store.staleDays(rollup)).toEqual(['20260101']);
+  expect(await store.staleDays(rollup, NONE)).toEqual(['20260101']);
   await store.buildDay(rollup, '20260101');
   await alike(METRIC_VIEW, METRIC_ROWS);
   const [[built]] = await clickhouse.rows(
@@ -98,14 +99,14 @@ test('a roll-up of metrics equals the aggregate of the rows before, while and af
 test('merges make no day stale, deletions do, and what the source keeps no longer stays in the sums', async () => {
   const rollup = rollupOf(METRICS_EVENTS);
   await clickhouse.command('OPTIMIZE TABLE metrics_events FINAL');
-  expect(await store.staleDays(rollup)).toEqual([]);
+  expect(await store.staleDays(rollup, NONE)).toEqual([]);
   await clickhouse.command("DELETE FROM metrics_events WHERE app = 'app1' AND toYYYYMMDD(time) = 20260102");
-  expect(await store.staleDays(rollup)).toContain('20260102');
-  for (const day of await store.staleDays(rollup)) await store.buildDay(rollup, day);
+  expect(await store.staleDays(rollup, NONE)).toContain('20260102');
+  for (const day of await store.staleDays(rollup, NONE)) await store.buildDay(rollup, day);
   await alike(METRIC_VIEW, METRIC_ROWS);
   const before = await clickhouse.rows(`SELECT sum(count) FROM metrics_events_1m WHERE toDate(bucket) = '2026-01-01'`);
   await clickhouse.command('ALTER TABLE metrics_events DROP PARTITION 20260101');
-  expect(await store.staleDays(rollup)).toEqual([]);
+  expect(await store.staleDays(rollup, NONE)).toEqual([]);
   expect(await clickhouse.rows(`SELECT sum(count) FROM metrics_events_1m WHERE toDate(bucket) = '2026-01-01'`)).toEqual(before);
 });
 
@@ -192,12 +193,12 @@ test('the keeper builds days that are over, not those on their way from the othe
   await clickhouse.command(
     "INSERT INTO parcels (at, shop) VALUES ('2026-05-01 10:00:00', 'a'), ('2026-05-02 10:00:00', 'a'), ('2026-05-03 10:00:00', 'a')",
   );
-  let busy = new Set(['20260501']);
+  let busy: ReadonlySet<string> = new Set(['20260501']);
   const missing = { ...ORDERS, table: 'missing' as TableName };
   const keeper = new RollupKeeper({
     store,
     rollups: () => [rollupOf(missing, HOUR), rollupOf(table, HOUR)],
-    busyDays: () => Promise.resolve(busy),
+    movedDays: () => Promise.resolve({ busy, returned: NONE, hidden: new Map() }),
     closeAfterMs: 3_600_000,
     intervalMs: 10,
     clock: () => Date.parse('2026-05-03T00:59:00Z'),
@@ -210,10 +211,39 @@ test('the keeper builds days that are over, not those on their way from the othe
     (await clickhouse.rows("SELECT day FROM _rollups FINAL WHERE rollup = '_rollup_parcels_1h' ORDER BY day")).flat();
   await keeper.pass();
   expect(await days()).toEqual([]);
-  busy = new Set();
+  busy = NONE;
   keeper.start();
   while ((await days()).length === 0) await sleep(20);
   await keeper.stop();
   expect(await days()).toEqual(['20260501']);
   expect(await clickhouse.rows("SELECT count() FROM system.tables WHERE match(name, '_[0-9a-f]{12}$')")).toEqual([['0']]);
+});
+
+test('what a TTL drops from the source stays in the sums', async () => {
+  const table = { ...ORDERS, table: 'receipts' as TableName };
+  const keeping = new ClickHouseSink({ url: clickhouse.url, logger: silentLogger(), keepDays: { receipts: 3 } });
+  try {
+    await keeping.start();
+    await keeping.ensureTable(table);
+  } finally {
+    await keeping.stop();
+  }
+  const rollup = rollupOf(table, HOUR, 36_500);
+  await store.ensureRollup(rollup);
+  // The engine drops expired parts with its merges, as soon as it sees them.
+  await clickhouse.command('SYSTEM STOP TTL MERGES receipts');
+  await clickhouse.command(
+    "INSERT INTO receipts (at, shop, price) VALUES ('2020-01-01 10:00:00', 'a', 1), ('2020-01-01 11:00:00', 'a', 2)",
+  );
+  await clickhouse.command("INSERT INTO receipts (at, shop, price) SELECT now64(9), 'b', 3");
+  await store.buildDay(rollup, '20200101');
+  await clickhouse.command('SYSTEM START TTL MERGES receipts');
+  await clickhouse.command('OPTIMIZE TABLE receipts FINAL');
+  expect(await clickhouse.rows('SELECT shop, count() FROM receipts GROUP BY shop')).toEqual([['b', '1']]);
+  expect(await store.staleDays(rollup, NONE)).not.toContain('20200101');
+  const sums = 'SELECT shop, sum(count), sum(price_sum) FROM receipts_1h GROUP BY shop ORDER BY shop';
+  expect(await clickhouse.rows(sums)).toEqual([
+    ['a', '2', 3],
+    ['b', '1', 3],
+  ]);
 });

@@ -10,6 +10,7 @@
  * its columns of few distinct strings (`low_cardinality`).
  */
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
+import { countsInCold } from '../../core/demotion';
 import type { Rollup } from '../../core/rollup';
 import type { ColumnSchema, TableSchema } from '../../core/table-schema';
 import { isNumeric } from '../../core/type-lattice';
@@ -247,10 +248,10 @@ const columnNames = ({ dimensions, carried, measures }: Definition): string[] =>
 export function insertDay(
   rollup: Rollup,
   options: DdlOptions,
-  { day, building, stored }: { day: string; building: string; stored: RollupColumns },
+  { day, building, stored, hidden }: { day: string; building: string; stored: RollupColumns; hidden: readonly string[] },
 ): string {
   const names = columnNames(kept(rollup, stored)).map(identifier).join(', ');
-  const where = `${partitionExpression(rollup.source.timeColumn)} = ${Number(day)}`;
+  const where = `${partitionExpression(rollup.source.timeColumn)} = ${Number(day)} AND ${countsInCold(hidden)}`;
   return `INSERT INTO ${qualified(options.database, building)} (${names}) ${states(rollup, options, stored, where)}`;
 }
 

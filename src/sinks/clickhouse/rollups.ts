@@ -1,7 +1,7 @@
 /** Roll-ups in the store: see rollup-ddl.ts for their form. */
 import { randomBytes } from 'node:crypto';
 import { storeForm } from '../../core/column-name';
-import type { Rollup, RollupStore } from '../../core/rollup';
+import type { DayCare, Rollup, RollupStore } from '../../core/rollup';
 import { SinkError } from '../../core/sink';
 import type { Logger } from '../../telemetry';
 import { onCluster } from './cluster';
@@ -35,6 +35,10 @@ interface DayVersion {
   readonly block: string;
   readonly version: string;
 }
+
+/** Stands for the blocks of a day that has no rows any more. */
+const NO_BLOCK = '-1';
+const NO_CARE: DayCare = { hidden: [], isBusy: () => Promise.resolve(false) };
 
 /** A day of many rows is read and grouped. */
 const BUILD_TIMEOUT_MS = 30 * 60_000;
@@ -74,12 +78,12 @@ export class ClickHouseRollups implements RollupStore {
     return attempt(() => this.ensure(inStore(rollup)));
   }
 
-  staleDays(rollup: Rollup): Promise<readonly string[]> {
-    return attempt(() => this.stale(inStore(rollup)));
+  staleDays(rollup: Rollup, returned: ReadonlySet<string>): Promise<readonly string[]> {
+    return attempt(() => this.stale(inStore(rollup), returned));
   }
 
-  buildDay(rollup: Rollup, day: string): Promise<void> {
-    return attempt(() => this.build(inStore(rollup), day));
+  buildDay(rollup: Rollup, day: string, care: DayCare = NO_CARE): Promise<void> {
+    return attempt(() => this.build(inStore(rollup), day, care));
   }
 
   private async ensure(rollup: Rollup): Promise<void> {
@@ -110,7 +114,7 @@ export class ClickHouseRollups implements RollupStore {
     return { dimensions: rows.map(({ name }) => name).filter((name) => name !== 'bucket') };
   }
 
-  private async stale(rollup: Rollup): Promise<readonly string[]> {
+  private async stale(rollup: Rollup, returned: ReadonlySet<string>): Promise<readonly string[]> {
     const { connection, ddl } = this;
     const [source, built] = await Promise.all([
       connection.rows<DayVersion>(sourceDays(rollup, ddl)),
@@ -119,36 +123,46 @@ export class ClickHouseRollups implements RollupStore {
     const known = new Map(built.map((row) => [row.day, row]));
     const isStale = ({ day, block, version }: DayVersion): boolean =>
       known.get(day)?.block !== block || known.get(day)?.version !== version;
-    return source
-      .filter(isStale)
-      .map(({ day }) => day)
-      .sort();
+    const present = new Set(source.map(({ day }) => day));
+    const emptied = built.filter(({ day, block }) => returned.has(day) && !present.has(day) && block !== NO_BLOCK);
+    return [...source.filter(isStale), ...emptied].map(({ day }) => day).sort();
   }
 
-  private async build(rollup: Rollup, day: string): Promise<void> {
+  private async build(rollup: Rollup, day: string, { hidden, isBusy }: DayCare): Promise<void> {
     const { connection, ddl } = this;
     // Rows that come while the day is built make it stale again.
     const source = (await connection.rows<DayVersion>(sourceDays(rollup, ddl))).find((row) => row.day === day);
-    if (source === undefined) return;
     const building = `${rollupTable(rollup)}_${randomBytes(6).toString('hex')}`;
     const columns = await this.columnsOf(rollup);
     try {
       await connection.command(createRollup(rollup, ddl, { building, stored: columns }));
-      await connection.command(insertDay(rollup, ddl, { day, building, stored: columns }), {
+      await connection.command(insertDay(rollup, ddl, { day, building, stored: columns, hidden }), {
         timeoutMs: BUILD_TIMEOUT_MS,
         settings: { max_bytes_before_external_group_by: String(GROUP_BYTES_MAX), async_insert: 0 },
       });
-      await connection.command(
-        `ALTER TABLE ${qualified(ddl.database, rollupTable(rollup))} REPLACE PARTITION ${Number(day)} ` +
-          `FROM ${qualified(ddl.database, building)}`,
-      );
-      const { block, version } = source;
-      const row = [literal(rollupTable(rollup)), literal(day), block, version, 'now64(3)'].join(', ');
-      const table = qualified(ddl.database, ROLLUP_STATE);
-      await connection.command(`INSERT INTO ${table} (rollup, day, block, version, built_at) SELECT ${row}`);
+      // Rows that do not count yet may have been among those that were read.
+      if (await isBusy()) return;
+      await this.putInPlace(rollup, day, building);
+      await this.remember(rollup, day, source);
     } finally {
       await connection.command(`DROP TABLE IF EXISTS ${qualified(ddl.database, building)} SYNC`);
     }
+  }
+
+  /** ClickHouse (26 and newer) refuses to put nothing in the place of a partition. */
+  private async putInPlace(rollup: Rollup, day: string, building: string): Promise<void> {
+    const { connection, ddl } = this;
+    const source = qualified(ddl.database, building);
+    const [found] = await connection.rows<{ n: string }>(`SELECT count() AS n FROM ${source}`);
+    const change = found?.n === '0' ? `DROP PARTITION ${Number(day)}` : `REPLACE PARTITION ${Number(day)} FROM ${source}`;
+    await connection.command(`ALTER TABLE ${qualified(ddl.database, rollupTable(rollup))} ${change}`);
+  }
+
+  private async remember(rollup: Rollup, day: string, source: DayVersion | undefined): Promise<void> {
+    const { block, version } = source ?? { block: NO_BLOCK, version: '0' };
+    const row = [literal(rollupTable(rollup)), literal(day), block, version, 'now64(3)'].join(', ');
+    const table = qualified(this.ddl.database, ROLLUP_STATE);
+    await this.connection.command(`INSERT INTO ${table} (rollup, day, block, version, built_at) SELECT ${row}`);
   }
 
   private async dropLeftovers(rollup: Rollup): Promise<void> {
