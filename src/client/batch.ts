@@ -14,6 +14,8 @@ export interface WriteResult {
   readonly rejections: readonly Rejection[];
   /** Were more rows of the same requests refused than are listed: then `rejections` may not be all. */
   readonly moreRejected: boolean;
+  /** Rows of the same requests that do not fit and are kept as dead letters, as the policy of their column or table says. */
+  readonly deadLetterRows: number;
 }
 
 /** One call of `write`, whose rows may be spread over several batches. */
@@ -27,6 +29,7 @@ export class WriteCall {
   private readonly batchIds: string[] = [];
   private readonly rejections: Rejection[] = [];
   private moreRejected = false;
+  private deadLetterRows = 0;
   private error: ThermoclineError | undefined;
 
   constructor(readonly rows: number) {
@@ -48,11 +51,18 @@ export class WriteCall {
   }
 
   /** A batch with its rows was answered. `refusedRows` may be more than are listed. */
-  answered(answer: { batchId: string | undefined; rejections: Rejection[]; refusedRows: number; moreRejected: boolean }): void {
+  answered(answer: {
+    batchId: string | undefined;
+    rejections: Rejection[];
+    refusedRows: number;
+    moreRejected: boolean;
+    deadLetterRows: number;
+  }): void {
     if (answer.batchId !== undefined) this.batchIds.push(answer.batchId);
     this.rejections.push(...answer.rejections);
     this.refusedRows += answer.refusedRows;
     this.moreRejected ||= answer.moreRejected;
+    this.deadLetterRows += answer.deadLetterRows;
     this.openBatches--;
     this.finish();
   }
@@ -65,14 +75,14 @@ export class WriteCall {
 
   private finish(): void {
     if (!this.complete || this.openBatches > 0) return;
-    const { error, rejections, rows, batchIds, moreRejected } = this;
+    const { error, rejections, rows, batchIds, moreRejected, deadLetterRows } = this;
     if (error !== undefined) {
       const { code, message, retryable } = error;
       this.reject(new ThermoclineError(code, message, { rejections, retryable, cause: error }));
     } else if (rows > 0 && this.refusedRows >= rows) {
       const why = rejections[0] === undefined ? '' : `: ${rejections[0].message}`;
       this.reject(new ThermoclineError('INVALID_ARGUMENT', `no row was accepted${why}`, { rejections }));
-    } else this.resolve({ batchIds, rows, rejections, moreRejected });
+    } else this.resolve({ batchIds, rows, rejections, moreRejected, deadLetterRows });
   }
 }
 
@@ -91,6 +101,7 @@ export interface BatchAnswer {
   readonly batchId: string | undefined;
   readonly rejectedRows: number;
   readonly rejections: readonly Rejection[];
+  readonly deadLetterRows: number;
 }
 
 /** The server takes 4,096 names; a row that brings more than the rest is refused by it. */
@@ -155,14 +166,14 @@ export class RowBatch {
     return out.ldelim().finish();
   }
 
-  answered({ batchId, rejectedRows, rejections }: BatchAnswer): void {
+  answered({ batchId, rejectedRows, rejections, deadLetterRows }: BatchAnswer): void {
     const moreRejected = rejectedRows > rejections.length;
     const allRefused = rejectedRows === this.rows;
     for (const { call, callRow, batchRow, rows } of this.segments) {
       const own = rejections
         .filter(({ row }) => row >= batchRow && row < batchRow + rows)
         .map((rejection) => ({ ...rejection, row: rejection.row - batchRow + callRow }));
-      call.answered({ batchId, rejections: own, refusedRows: allRefused ? rows : own.length, moreRejected });
+      call.answered({ batchId, rejections: own, refusedRows: allRefused ? rows : own.length, moreRejected, deadLetterRows });
     }
   }
 

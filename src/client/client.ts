@@ -11,7 +11,7 @@ import { Writer } from 'protobufjs/minimal';
 import { type Row, RowBatch, WriteCall, type WriteResult } from './batch';
 import { type Columns, tableOfColumns } from './columns';
 import { checkValue } from './encode-value';
-import { ThermoclineError } from './errors';
+import { type Rejection, ThermoclineError } from './errors';
 import { ACK_LEVELS, Transport } from './transport';
 
 export type { Row, WriteResult } from './batch';
@@ -58,6 +58,7 @@ export interface TableOptions {
   readonly tier?: 'hot' | 'cold';
   /** May rows change the table? Without one what is in force stays, `evolve` at first. */
   readonly policy?: 'evolve' | 'strict' | 'freeze';
+  readonly dryRun?: boolean;
 }
 
 export interface ColumnInfo extends Required<Omit<ColumnDefinition, 'conflictPolicy'>> {
@@ -79,6 +80,35 @@ export interface TableDefinition {
   /** TABLE_POLICY_EVOLVE, ... */
   readonly policy: string;
 }
+
+/** The table in one store. */
+export interface StorePlan {
+  /** TIER_HOT or TIER_COLD. */
+  readonly tier: string;
+  readonly columns: readonly { readonly column: string; readonly storeColumn: string; readonly storeType: string }[];
+  /** Statements that would make or change it, in order. */
+  readonly statements: readonly string[];
+}
+
+/** What a write would do. */
+export interface DryRunResult {
+  readonly acceptedRows: number;
+  readonly rejectedRows: number;
+  readonly rejections: readonly Rejection[];
+  readonly deadLetterRows: number;
+  /** The schema in force; null without such a table. */
+  readonly current: TableDefinition | null;
+  /** The schema that the rows need; null when they need none. */
+  readonly after: TableDefinition | null;
+  /** `typeBefore` is '' for a column that is added. */
+  readonly changes: readonly { readonly column: string; readonly typeBefore: string; readonly type: string }[];
+  readonly tiers: readonly string[];
+  readonly stores: readonly StorePlan[];
+}
+
+type DryRunAnswer = Pick<DryRunResult, 'acceptedRows' | 'rejectedRows' | 'rejections' | 'deadLetterRows'> & {
+  readonly dryRun: Pick<DryRunResult, 'current' | 'after' | 'changes' | 'tiers' | 'stores'>;
+};
 
 interface Request {
   readonly table: string;
@@ -152,6 +182,17 @@ export class ThermoclineClient {
     return this.write(table, tableOfColumns(columns));
   }
 
+  /**
+   * What a write of these rows would do: the table before and after it, its form and statements in both stores, the rows that would be
+   * refused. Nothing is stored. Throws ThermoclineError, TypeError and RangeError as `write`.
+   */
+  async dryRun(table: string, rows: Row | readonly Row[] | ArrowData): Promise<DryRunResult> {
+    if (this.closing !== undefined) throw closed();
+    const answer = await this.transport.dryRun(table, isArrow(rows) ? arrowMessage(rows) : rowsMessage(checkedRows(rows)));
+    const { acceptedRows, rejectedRows, rejections, deadLetterRows, dryRun } = answer as DryRunAnswer;
+    return { acceptedRows, rejectedRows, rejections, deadLetterRows, ...dryRun };
+  }
+
   /** Resolves when a write would not have to wait: the way to go easy on memory without waiting for each acknowledgement. */
   room(): Promise<void> {
     return this.hasRoom() ? Promise.resolve() : this.whenRoom(() => Promise.resolve());
@@ -174,15 +215,16 @@ export class ThermoclineClient {
     return this.closing.finally(() => clearTimeout(timer));
   }
 
-  /** Makes a table, adds columns to it or sets its policies. Throws ThermoclineError. */
+  /** Makes a table, adds columns to it or sets its policies; with `dryRun` it only tells what the table would be. Throws ThermoclineError. */
   async registerTable(table: string, columns: readonly ColumnDefinition[], options: TableOptions = {}): Promise<TableDefinition> {
-    const { timeColumn = '', tier, policy } = options;
+    const { timeColumn = '', tier, policy, dryRun = false } = options;
     const request = {
       table,
       columns: columns.map((column) => ({ ...column, conflictPolicy: enumName('CONFLICT_POLICY', column.conflictPolicy) })),
       timeColumn,
       tier: enumName('TIER', tier),
       policy: enumName('TABLE_POLICY', policy),
+      dryRun,
     };
     return ((await this.transport.call('RegisterTable', request)) as { table: TableDefinition }).table;
   }
@@ -221,9 +263,8 @@ export class ThermoclineClient {
 
   /** Takes all of the rows or, when one of them cannot be stored, none. */
   private async take(table: string, rows: Row | readonly Row[] | ArrowData): Promise<WriteResult> {
-    if (rows instanceof Uint8Array || rows instanceof Table || rows instanceof RecordBatch) return this.takeArrow(table, rows);
-    const list = (Array.isArray(rows) ? rows : [rows]) as readonly Row[];
-    for (const row of list) for (const value of Object.values(row)) checkValue(value);
+    if (isArrow(rows)) return this.takeArrow(table, rows);
+    const list = checkedRows(rows);
     const call = new WriteCall(list.length);
     for (const [i, row] of list.entries()) this.add(table, row, call, i);
     call.close();
@@ -247,25 +288,24 @@ export class ThermoclineClient {
   private takeArrow(table: string, data: ArrowData): Promise<WriteResult> {
     // Rows of the table before it go first.
     this.send(table);
-    const bytes = data instanceof Uint8Array ? data : tableToIPC(data instanceof Table ? data : new Table(data), 'stream');
     const call = new WriteCall(data instanceof Uint8Array ? 0 : data.numRows);
     call.join();
     call.close();
-    const message = Writer.create().uint32(0x12).bytes(bytes).finish();
+    const message = arrowMessage(data);
     this.bufferedBytes += message.length;
     this.queue.push({
       table,
       data: message,
       sizeBytes: message.length,
       batch: {
-        answered: ({ batchId, rejectedRows, rejections }) => {
+        answered: ({ batchId, rejectedRows, rejections, deadLetterRows }) => {
           if (batchId === undefined) {
             const why = rejections[0] === undefined ? '' : `: ${rejections[0].message}`;
             call.failed(new ThermoclineError('INVALID_ARGUMENT', `no row was accepted${why}`, { rejections }));
             return;
           }
           const moreRejected = rejectedRows > rejections.length;
-          call.answered({ batchId, rejections: [...rejections], refusedRows: 0, moreRejected });
+          call.answered({ batchId, rejections: [...rejections], refusedRows: 0, moreRejected, deadLetterRows });
         },
         failed: (error) => call.failed(error),
       },
@@ -308,6 +348,29 @@ export class ThermoclineClient {
     this.pump();
     while (this.waiting.length > 0 && this.bufferedBytes < this.limits.bufferBytesMax) this.waiting.shift()?.();
   }
+}
+
+const isArrow = (rows: Row | readonly Row[] | ArrowData): rows is ArrowData =>
+  rows instanceof Uint8Array || rows instanceof Table || rows instanceof RecordBatch;
+
+/** Throws TypeError or RangeError for a value that no column can hold. */
+function checkedRows(rows: Row | readonly Row[]): readonly Row[] {
+  const list = (Array.isArray(rows) ? rows : [rows]) as readonly Row[];
+  for (const row of list) for (const value of Object.values(row)) checkValue(value);
+  return list;
+}
+
+/** The field `arrow_stream` of a `WriteRequest`. */
+function arrowMessage(data: ArrowData): Uint8Array {
+  const bytes = data instanceof Uint8Array ? data : tableToIPC(data instanceof Table ? data : new Table(data), 'stream');
+  return Writer.create().uint32(0x12).bytes(bytes).finish();
+}
+
+function rowsMessage(rows: readonly Row[]): Uint8Array {
+  const batch = new RowBatch();
+  const call = new WriteCall(rows.length);
+  for (const [i, row] of rows.entries()) batch.add(row, call, i);
+  return batch.message();
 }
 
 /** Value of an enum in ingest.proto. */

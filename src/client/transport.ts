@@ -35,7 +35,12 @@ interface WriteResponse {
   readonly batchId: string;
   readonly rejectedRows: number;
   readonly rejections: readonly Rejection[];
+  readonly deadLetterRows: number;
 }
+
+/** `data`: the field of the rows, `tail`: the fields behind it, both encoded. */
+const writeRequest = (table: string, data: Uint8Array, tail: Uint8Array): Buffer =>
+  Buffer.concat([Writer.create().uint32(0x0a).string(table).finish(), data, tail]);
 
 export class Transport {
   private readonly client: Client;
@@ -51,20 +56,26 @@ export class Transport {
 
   /** `data`: the field of the rows, encoded. One idempotency key for all attempts. Throws ThermoclineError. */
   async write(table: string, data: Uint8Array, ackLevel: keyof typeof ACK_LEVELS): Promise<BatchAnswer> {
-    const head = Writer.create().uint32(0x0a).string(table).finish();
     const tail = Writer.create().uint32(0x2a).string(randomUUID()).uint32(0x30).uint32(ACK_LEVELS[ackLevel]).finish();
-    const message = Buffer.concat([head, data, tail]);
+    const message = writeRequest(table, data, tail);
     return this.repeat(async () => {
       try {
         const response = (await this.attempt('Write', message)) as WriteResponse;
-        return { batchId: response.batchId, rejectedRows: response.rejectedRows, rejections: response.rejections };
+        const { batchId, rejectedRows, rejections, deadLetterRows } = response;
+        return { batchId, rejectedRows, rejections, deadLetterRows };
       } catch (error) {
         const { refusal } = callFailure(error as ServiceError);
         if (refusal === undefined) throw error;
         const { rejectedRows, rejections } = definition.Write.responseDeserialize(Buffer.from(refusal)) as WriteResponse;
-        return { batchId: undefined, rejectedRows, rejections };
+        return { batchId: undefined, rejectedRows, rejections, deadLetterRows: 0 };
       }
     });
+  }
+
+  /** What a write of these rows would do. Throws ThermoclineError. */
+  dryRun(table: string, data: Uint8Array): Promise<object> {
+    const message = writeRequest(table, data, Writer.create().uint32(0x38).bool(true).finish());
+    return this.repeat(() => this.attempt('Write', message));
   }
 
   /** A question without rows. Throws ThermoclineError. */

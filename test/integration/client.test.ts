@@ -94,7 +94,13 @@ describe('write', () => {
       nothing: null,
       absent: undefined,
     };
-    expect(await connect().write('t', row)).toEqual({ batchIds: ['batch-1'], rows: 1, rejections: [], moreRejected: false });
+    expect(await connect().write('t', row)).toEqual({
+      batchIds: ['batch-1'],
+      rows: 1,
+      rejections: [],
+      moreRejected: false,
+      deadLetterRows: 0,
+    });
     expect(written()).toEqual([
       {
         time: 7n,
@@ -326,6 +332,31 @@ describe('close', () => {
     gates.forEach((go) => go());
     await until(() => ingest.inFlightBytes === 0);
   });
+});
+
+it('tells what a write or a registration would do, and does nothing', async () => {
+  const client = connect();
+  const report = await client.dryRun('plans', [{ speed: 1.5 }, { speed: 2 }]);
+  expect(report).toMatchObject({ acceptedRows: 2, rejectedRows: 0, deadLetterRows: 0, current: null, tiers: ['TIER_HOT'] });
+  expect(report.after).toMatchObject({ name: 'plans', version: 1, timeColumn: 'time' });
+  expect(report.changes.map(({ column, type }) => [column, type])).toContainEqual(['speed', 'float64']);
+  await client.registerTable('known', [{ name: 'speed', type: 'double' }]);
+  const refused = await client.dryRun('known', [{ speed: 1.5 }, { speed: 'fast' }]);
+  expect(refused).toMatchObject({ acceptedRows: 1, rejectedRows: 1, rejections: [{ row: 1, column: 'speed' }] });
+  const arrow = await client.dryRun('plans', tableFromArrays({ n: Float64Array.of(1) }));
+  expect(arrow).toMatchObject({ acceptedRows: 1, rejectedRows: 0 });
+  const planned = await client.registerTable('plans', [{ name: 'speed', type: 'double' }], { dryRun: true, tier: 'cold' });
+  expect(planned).toMatchObject({ name: 'plans', tier: 'TIER_COLD' });
+  await expect(client.getTable('plans')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  expect(ingest.writes).toEqual([]);
+  await expect(client.dryRun('plans', { id: 2n ** 70n })).rejects.toThrow(RangeError);
+});
+
+it('tells of rows that became dead letters', async () => {
+  const client = connect();
+  await client.registerTable('parked', [{ name: 'speed', type: 'double', conflictPolicy: 'dead_letter' }]);
+  const result = await client.write('parked', [{ speed: 1 }, { speed: 'fast' }]);
+  expect(result).toMatchObject({ rows: 2, rejections: [], deadLetterRows: 1 });
 });
 
 it('registers tables, shows them, and says where a batch stands', async () => {
