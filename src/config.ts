@@ -108,7 +108,7 @@ const SCHEMA = z.strictObject({
   delivery: z
     .strictObject({
       rows_max: count(100_000, LIMITS.rowsPerWriteMax).describe('Rows gathered into one insert'),
-      bytes_max: count(64 * MIB, 512 * MIB).describe('WAL bytes gathered into one delivery plan'),
+      bytes_max: count(32 * MIB, 512 * MIB).describe('WAL bytes gathered into one delivery plan'),
       interval_ms: count(500, 60_000).describe('Longest wait for more rows before an insert'),
     })
     .prefault({}),

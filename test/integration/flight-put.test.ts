@@ -308,6 +308,48 @@ describe('acknowledgements', () => {
   });
 });
 
+describe('keys', () => {
+  const appMetadata = Buffer.from('{"idempotency_key":"load-8/0","note":1}');
+
+  it('a key in app_metadata names its batch alone, in any stream', async () => {
+    await start();
+    const { schema, data } = parts(2);
+    for (const batches of [[data[1], data[0]], [data[0]]]) {
+      const stream = server.client.stream('DoPut');
+      await stream.send({ flightDescriptor: pathDescriptor('cars'), ...schema });
+      for (const batch of batches) await stream.send(batch === data[0] ? { ...batch, appMetadata } : batch);
+      expect(await stream.finish()).toMatchObject({ code: STATUS.ok });
+      expect(stream.acks()).toEqual([appMetadata.toString()]);
+    }
+    const [without, first, again] = server.ingest.writes.map(({ idempotency }) => idempotency);
+    expect(without).toBeUndefined();
+    expect(first?.key).toMatch(/^flight-batch:/);
+    expect(again).toEqual(first);
+  });
+
+  it('a key in the descriptor is as one in the header', async () => {
+    await start();
+    const { schema, data } = parts(1);
+    const send = async (descriptor: object, headers: Record<string, string> = {}): Promise<unknown> => {
+      const stream = server.client.stream('DoPut', headers);
+      await stream.send({ flightDescriptor: descriptor, ...schema });
+      await stream.send(data[0]);
+      return stream.finish();
+    };
+    expect(await send(pathDescriptor('cars', 'idempotency-key=load-9'))).toMatchObject({ code: STATUS.ok });
+    expect(await send(pathDescriptor('cars'), { 'idempotency-key': 'load-9' })).toMatchObject({ code: STATUS.ok });
+    const [one, other] = server.ingest.writes.map(({ idempotency }) => idempotency);
+    expect(one).toEqual(other);
+    for (const items of [
+      ['cars', 'load-9'],
+      ['cars', 'idempotency-key='],
+      ['cars', 'idempotency-key=a', 'b'],
+    ]) {
+      expect(await send(pathDescriptor(...items))).toMatchObject({ code: STATUS.invalid });
+    }
+  });
+});
+
 describe('flow control', () => {
   it('FL8: a message over the limit is RESOURCE_EXHAUSTED without a hint to retry', async () => {
     await start({ messageBytesMax: 10_000 });

@@ -133,6 +133,28 @@ describe('one write with rows that PostgreSQL refuses', () => {
     expect(batches.rows).toEqual([{ rows: 4_995 }]);
   });
 
+  it('parks a row that is over the page of PostgreSQL (8 kB) for its many numbers, and stores the others of its table', async () => {
+    const wide = 1_200;
+    const names = Array.from({ length: wide }, (_, i) => `n${i}`);
+    const columns = names.map((name) => ({ name, type: 'float64' as const, nullable: true }));
+    const schema = { ...schemaOf(`things_${++tables}`), columns: [schemaOf('x').columns[0], ...columns] };
+    await sink.ensureTable(schema);
+    // Nulls take no room: only the row with a value in every column is too large.
+    const data = names.map((name, i) => {
+      const values = NumberBuilder.float64(3);
+      for (let row = 0; row < 3; row++) {
+        if (row === 1 || i < 500) values.append(row);
+        else values.appendNull();
+      }
+      return { name, data: values.finish() };
+    });
+    const { rows } = await write(schema, recordBatch([{ name: 'time', data: timestamps(timesFrom(NOW_NS, 3)) }, ...data]));
+    expect(rows.map(({ row, code, stage }) => [row, code, stage])).toEqual([[1, '54000', 'insert']]);
+    expect(rows[0].message).toContain('row is too big');
+    const stored = await client.query<{ n0: number }>(`SELECT n0 FROM ${schema.table} ORDER BY n0`);
+    expect(stored.rows.map(({ n0 }) => n0)).toEqual([0, 2]);
+  });
+
   it('ends when every second row is bad, and when all are', async () => {
     for (const isBad of [(i: number) => i % 2 === 1, () => true]) {
       const schema = newTable();

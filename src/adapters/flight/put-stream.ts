@@ -11,7 +11,6 @@
  * - Rows that cannot be stored are left out of their batch. Their number and the first of them come in the trailers, and the
  *   number of those that became dead letters; a stream of which no row was taken ends as INVALID_ARGUMENT.
  */
-import { createHash } from 'node:crypto';
 import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { RecordBatch } from 'apache-arrow';
 import { ForeignStream } from '../../columnar/validate';
@@ -29,6 +28,7 @@ import { idempotencyOf } from '../idempotency-key';
 import type { RequestMetrics } from '../request-metrics';
 import { nothingTaken, settled } from '../row-rejections';
 import { rowViolations, type StatusDetails } from '../status';
+import { BatchKeys } from './batch-keys';
 import { type FlightData, readFlightData, writeUpdateResult } from './messages';
 import type { TableWriter } from './table-writer';
 
@@ -37,7 +37,7 @@ export interface PutOptions {
   readonly metrics: RequestMetrics;
   readonly nowNs: () => bigint;
   readonly ack: AckLevel;
-  /** Idempotency key of the call, see `batchKey`. */
+  /** Idempotency key in the header of the call, see batch-keys.ts. */
   readonly key: string | undefined;
   /** Bytes of one stream between socket and WAL, beside the message that is being read. */
   readonly windowBytes: number;
@@ -79,8 +79,7 @@ export class PutStream {
   private failure: IngestError | undefined;
   /** Ends the pause of the reading loop: something may be different now. */
   private wake: () => void = () => undefined;
-  /** Batches read so far. */
-  private batches = 0;
+  private readonly keys: BatchKeys;
   private acceptedRows = 0;
   private parkedRows = 0;
   private rejectedRows = 0;
@@ -93,6 +92,7 @@ export class PutStream {
     private readonly call: PutCall,
     private readonly options: PutOptions,
   ) {
+    this.keys = new BatchKeys(options.key);
     this.client = clientOfPeer(call.getPeer());
     this.dictionaryRoom = new GrowingAdmission(options.ingest, this.client);
     readOneAhead(call);
@@ -230,18 +230,11 @@ export class PutStream {
     });
   }
 
-  /**
-   * A key for each batch: the call's and the batch's app_metadata, or else its position in the stream. So a client that repeats a
-   * stream, or in a new stream only what was not acknowledged, stores nothing twice.
-   */
   private idempotency(writer: TableWriter, { header, body, appMetadata }: FlightData): ReturnType<typeof idempotencyOf> {
-    const { key } = this.options;
-    const position = this.batches++;
+    const { table, key: pathKey } = writer.destination;
+    const key = this.keys.next(appMetadata, pathKey);
     if (key === undefined) return {};
-    const name = appMetadata.length === 0 ? `#${position}` : createHash('sha256').update(appMetadata).digest('base64url');
-    const hash = createHash('sha256').update(key).update(':').update(name);
-    const content = [writer.destination.table, header, body, ...this.arrow.dictionaryBuffers()];
-    return idempotencyOf(`flight:${hash.digest('base64url')}`, content);
+    return idempotencyOf(key, [table, header, body, ...this.arrow.dictionaryBuffers()]);
   }
 
   private countRows(decoded: DecodedRequest, receipt: WriteReceipt): void {

@@ -11,6 +11,7 @@ import { columnsOfFields } from '../arrow-types';
 import { isBuiltin } from '../friendly-names';
 import type { Parking } from '../row-rejections';
 import { checkTableName, decodeForTable } from '../schema-on-write';
+import { keyOfPath } from './batch-keys';
 import { type FlightDescriptor, pathElement } from './messages';
 import { type IfExists, type IfNotExist, readSqlCommand, readStatementIngest, type StatementIngest } from './sql-messages';
 import { malformed } from './wire';
@@ -27,6 +28,8 @@ export interface Destination {
   readonly tier: Tier | undefined;
   /** `batches`: a result for each batch with app_metadata (FL5). `total`: one result with the number of rows (FS3). */
   readonly results: 'batches' | 'total';
+  /** Idempotency key of the stream in its descriptor. */
+  readonly key?: string | undefined;
 }
 
 /** Throws IngestError `invalid_argument`. `undefined` and '' are no wish. */
@@ -40,8 +43,9 @@ export function checkedTier(name: unknown, what: string): Tier | undefined {
 export function destinationOf(descriptor: FlightDescriptor | undefined, tier: Tier | undefined): Destination {
   if (descriptor === undefined) throw malformed('the first message must carry a descriptor');
   if (descriptor.type === 'path') {
-    const table = checkTableName(pathElement(descriptor));
-    return { table, ifNotExist: 'create', ifExists: 'append', tier, results: 'batches' };
+    const key = keyOfPath(descriptor.path);
+    const [name = ''] = key === undefined ? [pathElement(descriptor)] : descriptor.path;
+    return { table: checkTableName(name), ifNotExist: 'create', ifExists: 'append', tier, results: 'batches', key };
   }
   if (descriptor.type !== 'cmd') throw malformed('the descriptor must be a path or a command');
   const command = readSqlCommand(descriptor.cmd);
