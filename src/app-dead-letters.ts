@@ -134,11 +134,12 @@ export class DeadLetters {
     const { log, storage, config, onFatal } = this.options;
     this.replays = sinks.map((sink) => {
       const directory = join(config.data_dir, DEAD_LETTERS_FOLDER);
+      const onDamage = (text: string): void => this.options.logger.error(text);
       return new Delivery({
         ...common,
         wal: new ReplayLog(log),
         sink,
-        states: new FileDeliveryStateStore({ directory, storage, walId: log.walId, onFatal }),
+        states: new FileDeliveryStateStore({ directory, storage, walId: log.walId, onFatal, onDamage }),
         onAdvance: () => void this.store.release(),
       });
     });

@@ -242,6 +242,7 @@ export class App {
       storage: this.storage,
       walId: wal.walId,
       onFatal: (error) => this.fail(error),
+      onDamage: (text) => this.logger.error(text),
     });
   }
 

@@ -203,7 +203,7 @@ function planText(plan: RepairPlan): string {
   for (const { from, to } of plan.renamed) lines.push(`${from} gets its name back: ${to}`);
   for (const { file, state, problem } of plan.found.checkpoints) {
     if (problem === undefined && state?.walId === plan.found.walId) continue;
-    lines.push(`without ${file} its sink gets everything in the log again: rows it has already may be stored twice`);
+    lines.push(`without ${file} its store is asked at the next start which rows of the log it has, and gets the others`);
   }
   return `${lines.join('\n')}\n`;
 }

@@ -123,6 +123,25 @@ export class SinkError extends Error {
   }
 }
 
+/**
+ * What a store has of the last insert of one table from one log. Inserts of a table follow each other, so those before it are done
+ * with, and those behind it have not taken effect.
+ */
+export interface LastInsert {
+  readonly fromLsn: Lsn;
+  /** The last entry of its plan; undefined when the store does not keep that. */
+  readonly toLsn: Lsn | undefined;
+  /** Its rows that are there, by partition. */
+  readonly rows: ReadonlyMap<string, number>;
+}
+
+/** What a store remembers of the inserts from one log. */
+export interface Recall {
+  /** Inserts that begin with an earlier entry are done with, whatever the table; 1 when that is not kept. */
+  readonly below: Lsn;
+  readonly tables: ReadonlyMap<TableName, LastInsert>;
+}
+
 /** PostgreSQL or ClickHouse behind one interface. The delivery loop owns retry and order; a sink makes one attempt exact. */
 export interface Sink {
   readonly tier: Tier;
@@ -139,6 +158,11 @@ export interface Sink {
   write(write: SinkWrite): Promise<void>;
   /** Told now and then that writes of the WAL that begin before `below` are durably done with: what is kept of them may go (P5). */
   forget?(walId: WalId, below: Lsn): Promise<void>;
+  /**
+   * What the store has of these tables from the WAL: for a checkpoint that is lost or older than the store. `settle`: once nothing of
+   * the WAL is under way there any more.
+   */
+  recall?(walId: WalId, schemas: readonly TableSchema[], settle: boolean): Promise<Recall>;
   /** Cheap check for /readyz and the breaker; throws when the store does not answer. */
   ping(): Promise<void>;
   stop(): Promise<void>;

@@ -111,6 +111,8 @@ export interface HeldTable {
   readonly sinceMs: number;
   readonly plan?: DeliveryPlan | undefined;
   readonly range?: { readonly fromLsn: Lsn; readonly toLsn: Lsn } | undefined;
+  /** The checkpoint was lost: inserts of `range` may have been attempted under the identities that they will have. */
+  readonly recalled?: boolean;
 }
 
 /** How far one sink has got. `nextLsn` is the first entry that is in no finished plan. */

@@ -20,6 +20,8 @@ export class Checkpoint {
   private saves = 0;
   private durableSave = 0;
   private waiters = new Set<Waiter>();
+  /** There was no state to load. */
+  isFirst = false;
   /** When the last save began, milliseconds since 1970. */
   savedAtMs = 0;
 
@@ -30,7 +32,9 @@ export class Checkpoint {
   /** `first`: where a sink begins that never saved a state. Throws when the WAL does not reach back to where the sink stands. */
   async load(first: Lsn): Promise<void> {
     const { states, tier } = this.options;
-    this.current = (await states.load(tier)) ?? { nextLsn: first, plan: undefined };
+    const loaded = await states.load(tier);
+    this.isFirst = loaded === undefined;
+    this.current = loaded ?? { nextLsn: first, plan: undefined };
     const needed = neededFrom(this.current);
     if (needed < first) throw new Error(`the ${tier} sink stands at entry ${needed}, the WAL begins at ${first}`);
     this.durable = this.current;

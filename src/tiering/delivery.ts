@@ -23,6 +23,7 @@ import type { LeftOut } from './left-out';
 import { Pace } from './pace';
 import { type PartWrite, unregistered } from './part-write';
 import { entriesWithin, planFor } from './plan';
+import { recallDelivery } from './recall';
 import { SinkRetry } from './sink-retry';
 
 /** Entries without rows for the tier move the cursor in memory; how often that is made durable. */
@@ -153,10 +154,12 @@ export class Delivery {
     const { signal } = this.stopping;
     const { sink, logger } = this.options;
     try {
+      const last = this.options.wal.stats().durableLsn;
       const counting = countBacklog(this.options, this.checkpoint, this.backlog, signal);
       this.oldestAtMs = await counting.finally(this.markCounted);
       await this.retry.untilDone('start', () => sink.start(), { ofStore: true });
       for (const schema of this.options.tables()) await this.createTable(schema);
+      await this.recall(last);
       this.markReady();
       this.held.start();
       forgetNowAndThen(this.options, () => this.releasableLsn, signal);
@@ -167,6 +170,14 @@ export class Delivery {
       this.retry.report(error, 'delivery');
       logger.fatal({ err: error, tier: sink.tier }, 'delivery stopped');
     }
+  }
+
+  private async recall(last: Lsn): Promise<void> {
+    const { options, inserts, checkpoint, backlog } = this;
+    const attempt = async (): Promise<void> => {
+      if (await recallDelivery({ ...options, inserts, checkpoint, backlog }, last)) await this.save();
+    };
+    await this.retry.untilDone('recall', attempt, { ofStore: true });
   }
 
   /** A table that cannot be made must not keep the others waiting: its first write will say so again. */

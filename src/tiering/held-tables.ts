@@ -121,7 +121,7 @@ export class HeldTables {
     const plan = planFor(entries, parts);
     checkpoint.updateHeld(table, { ...held, plan, range });
     await save();
-    await this.finish(table, { plan, rows: rowsByPart(plan, parts) }, entries, false);
+    await this.finish(table, { plan, rows: rowsByPart(plan, parts) }, entries, held.recalled === true);
   }
 
   private async finish(

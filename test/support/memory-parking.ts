@@ -2,6 +2,9 @@ import type { DeadLetterParking, DivertedRows, ParkedRows } from '../../src/core
 import { SinkError, type WriteIdentity } from '../../src/core/sink';
 import type { Tier } from '../../src/core/table-schema';
 
+const isSame = (a: WriteIdentity, b: WriteIdentity): boolean =>
+  a.walId === b.walId && a.lsn === b.lsn && a.table === b.table && a.partition === b.partition;
+
 /** Dead letters in memory, for deliveries that come and go. */
 export class MemoryParking implements DeadLetterParking {
   readonly parked: ParkedRows[] = [];
@@ -13,7 +16,7 @@ export class MemoryParking implements DeadLetterParking {
   }
 
   async refusedRows(tier: Tier, id: WriteIdentity): Promise<Set<number>> {
-    const same = this.parked.filter((each) => each.tier === tier && JSON.stringify(each.id) === JSON.stringify(id));
+    const same = this.parked.filter((each) => each.tier === tier && isSame(each.id, id));
     return new Set(same.flatMap(({ rows }) => rows.map(({ row }) => row)));
   }
 
@@ -24,7 +27,7 @@ export class MemoryParking implements DeadLetterParking {
   }
 
   async divertedRows(tier: Tier, id: WriteIdentity): Promise<Set<number>> {
-    const same = this.diverted.filter((each) => each.tier === tier && JSON.stringify(each.id) === JSON.stringify(id));
+    const same = this.diverted.filter((each) => each.tier === tier && isSame(each.id, id));
     return new Set(same.flatMap(({ rows }) => rows));
   }
 }

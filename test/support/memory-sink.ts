@@ -1,4 +1,5 @@
-import { type Sink, SinkError, type SinkFailure, type SinkWrite } from '../../src/core/sink';
+import { lsn, type TableName, type WalId } from '../../src/core/ids';
+import { type LastInsert, type Recall, type Sink, SinkError, type SinkFailure, type SinkWrite } from '../../src/core/sink';
 import type { TableSchema, Tier } from '../../src/core/table-schema';
 
 /** What a write of the memory sink does: takes effect or not, and is reported as done or failed. */
@@ -15,6 +16,8 @@ export class MemorySink implements Sink {
   /** Values of column `id`, by identity of the insert. */
   readonly inserts = new Map<string, number[]>();
   readonly writes: SinkWrite[] = [];
+  /** Inserts that took effect. */
+  private readonly effects = new Map<string, SinkWrite>();
   readonly tables: string[] = [];
   up = true;
 
@@ -57,8 +60,25 @@ export class MemorySink implements Sink {
       if (JSON.stringify(earlier) !== JSON.stringify(ids)) throw new Error(`insert ${key} came with other rows`);
     } else if (fault === undefined || fault.effect) {
       this.inserts.set(key, ids);
+      this.effects.set(key, { ...write, refused: new Set(write.refused) });
     }
     if (fault !== undefined) throw new SinkError(fault.failure, 'a fault on demand');
+  }
+
+  /** As PostgreSQL (`none`) and ClickHouse (`day`) tell it. */
+  async recall(walId: WalId, schemas: readonly TableSchema[]): Promise<Recall> {
+    const tables = new Map<TableName, LastInsert>();
+    for (const { id, batch, refused } of this.effects.values()) {
+      if (id.walId !== walId || !schemas.some(({ table }) => table === id.table)) continue;
+      const before = tables.get(id.table);
+      if (before !== undefined && before.fromLsn > id.lsn) continue;
+      const rows = new Map(before?.fromLsn === id.lsn ? before.rows : []);
+      const stored = batch.numRows - refused.size;
+      if (this.partitioning === 'none' || stored > 0) rows.set(id.partition, stored);
+      const toLsn = this.partitioning === 'none' ? id.lastLsn : undefined;
+      if (rows.size > 0) tables.set(id.table, { fromLsn: id.lsn, toLsn, rows });
+    }
+    return { below: lsn(1), tables };
   }
 
   async ping(): Promise<void> {

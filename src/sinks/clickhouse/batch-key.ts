@@ -1,4 +1,5 @@
 /** How one insert is named in ClickHouse: by two columns of every row, and by the token and query id of each attempt. */
+import type { WalId } from '../../core/ids';
 import type { WriteIdentity } from '../../core/sink';
 
 /** Values of the batch id columns (rule C1). With table and partition they are unique: each entry is in exactly one plan. */
@@ -7,7 +8,10 @@ export interface BatchKey {
   readonly lo: bigint;
 }
 
-export const batchKey = ({ walId, lsn }: WriteIdentity): BatchKey => ({ hi: BigInt(`0x${walId.slice(0, 16)}`), lo: BigInt(lsn) });
+export const batchKey = ({ walId, lsn }: WriteIdentity): BatchKey => ({ hi: hiOf(walId), lo: BigInt(lsn) });
+
+/** What the batch ids of one log have in common. */
+export const hiOf = (walId: WalId): bigint => BigInt(`0x${walId.slice(0, 16)}`);
 
 /** What the tokens of all attempts of one insert begin with. */
 export const tokenPrefix = ({ walId, lsn, table, partition }: WriteIdentity): string => `${walId}/${lsn}/${table}/${partition}/`;

@@ -4,9 +4,9 @@
  * changed since.
  */
 import { createHash } from 'node:crypto';
-import type { TableName } from '../../core/ids';
+import type { TableName, WalId } from '../../core/ids';
 import type { StoreTables } from '../../core/schema-registry';
-import type { Sink, SinkWrite, WriteIdentity } from '../../core/sink';
+import type { LastInsert, Recall, Sink, SinkWrite, WriteIdentity } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
 import type { ClickHouseSink } from './sink';
 
@@ -52,6 +52,19 @@ export class ShardedClickHouseSink implements Sink, StoreTables {
 
   describe(table: TableName): Promise<ReadonlyMap<string, string> | undefined> {
     return this.shards[0].describe(table);
+  }
+
+  async recall(walId: WalId, schemas: readonly TableSchema[], settle: boolean): Promise<Recall> {
+    const recalls = await Promise.all(this.shards.map((shard) => shard.recall(walId, schemas, settle)));
+    const tables = new Map<TableName, LastInsert>();
+    for (const [table, insert] of recalls.flatMap((recall) => [...recall.tables])) {
+      const other = tables.get(table);
+      if (other !== undefined && other.fromLsn > insert.fromLsn) continue;
+      // Partitions of one insert are on different shards.
+      const rows = other?.fromLsn === insert.fromLsn ? new Map([...other.rows, ...insert.rows]) : insert.rows;
+      tables.set(table, { ...insert, rows });
+    }
+    return { below: recalls[0].below, tables };
   }
 
   async ping(): Promise<void> {

@@ -1,14 +1,14 @@
 /** The cold tier: ClickHouse behind the Sink interface. Exactly-once by durability rules C1 to C5 and C7, see recipe.ts. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { storeForm } from '../../core/column-name';
-import type { TableName } from '../../core/ids';
+import { lsn, type TableName, type WalId } from '../../core/ids';
 import type { StoreTables } from '../../core/schema-registry';
-import { type Sink, SinkError, type SinkWrite, UnfitBatchError } from '../../core/sink';
+import { type LastInsert, type Recall, type Sink, SinkError, type SinkWrite, UnfitBatchError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
 import type { Logger } from '../../telemetry';
 import { acceptedRows, isolate } from '../isolate';
 import { storeWrite } from '../store-form';
-import { attemptToken, batchKey, tokenPrefix } from './batch-key';
+import { attemptToken, batchKey, hiOf, tokenPrefix } from './batch-key';
 import { localTable } from './cluster';
 import { Connection } from './connection';
 import {
@@ -176,14 +176,14 @@ export class ClickHouseSink implements Sink, StoreTables {
         });
       },
       repair: () => this.tables.repair(write.schema),
-      settle: () => this.settle(write),
+      settle: () => this.settle(tokenPrefix(write.id)),
       count: () => this.count(write),
     };
   }
 
-  /** Kills what runs of this batch and waits until nothing of it does. Throws StoreError when that takes too long. */
-  private async settle(write: SinkWrite): Promise<void> {
-    const ours = `startsWith(query_id, ${literal(tokenPrefix(write.id))})`;
+  /** Kills what runs under such query ids and waits until nothing of it does. Throws StoreError when that takes too long. */
+  private async settle(prefix: string): Promise<void> {
+    const ours = `startsWith(query_id, ${literal(prefix)})`;
     const deadline = performance.now() + this.queryTimeoutMs;
     await this.connection.command(`KILL QUERY WHERE ${ours} SYNC`);
     for (let pauseMs = SETTLE_PAUSE_MS.first; ; pauseMs = Math.min(pauseMs * 2, SETTLE_PAUSE_MS.max)) {
@@ -205,10 +205,39 @@ export class ClickHouseSink implements Sink, StoreTables {
     await attempt(async () => {
       if (this.version === undefined) await this.start();
       await this.tables.ensure(write.schema);
-      await this.settle(write);
+      await this.settle(tokenPrefix(write.id));
       rows = await this.count(write);
     });
     return rows > 0;
+  }
+
+  async recall(walId: WalId, schemas: readonly TableSchema[], settle: boolean): Promise<Recall> {
+    const tables = new Map<TableName, LastInsert>();
+    await attempt(async () => {
+      if (this.version === undefined) await this.start();
+      if (settle) await this.settle(`${walId}/`);
+      for (const asked of schemas) {
+        const schema = storeForm(asked);
+        await this.tables.ensure(schema);
+        const last = await this.lastInsert(walId, schema);
+        if (last !== undefined) tables.set(asked.table, last);
+      }
+    });
+    return { below: lsn(1), tables };
+  }
+
+  private async lastInsert(walId: WalId, { table, timeColumn }: TableSchema): Promise<LastInsert | undefined> {
+    const stored = qualified(this.location.database, localTable(table, this.ddl));
+    if (this.ddl.replicated !== undefined) await this.connection.command(`SYSTEM SYNC REPLICA ${stored} LIGHTWEIGHT`);
+    const [hi, lo] = [identifier(BATCH_HI), identifier(BATCH_LO)];
+    const ours = `${hi} = ${hiOf(walId)}`;
+    const found = await this.connection.rows<Record<'first' | 'day' | 'n', string>>(
+      `SELECT toString(${lo}) AS first, toString(${partitionExpression(timeColumn)}) AS day, toString(count()) AS n FROM ${stored} ` +
+        `WHERE ${ours} AND ${lo} = (SELECT max(${lo}) FROM ${stored} WHERE ${ours}) GROUP BY first, day`,
+    );
+    if (found.length === 0) return undefined;
+    const rows = new Map(found.map(({ day, n }) => [day.padStart(8, '0'), Number(n)]));
+    return { fromLsn: lsn(Number(found[0].first)), toLsn: undefined, rows };
   }
 
   private async count(write: SinkWrite): Promise<number> {

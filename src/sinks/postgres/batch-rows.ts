@@ -4,8 +4,8 @@
  * deleted when they are old enough. Each server touches only what is of its own WAL.
  */
 import type { Pool, PoolClient } from 'pg';
-import type { Lsn, WalId } from '../../core/ids';
-import { SinkError, type WriteIdentity } from '../../core/sink';
+import { type Lsn, lsn, type TableName, type WalId } from '../../core/ids';
+import { type Recall, SinkError, type WriteIdentity } from '../../core/sink';
 import { inTransaction, withConnection } from './connection';
 
 /** The row and the data it stands for are committed together, so that a write whose outcome is unknown can be asked for. */
@@ -73,6 +73,31 @@ async function checkClaimed(client: PoolClient, id: WriteIdentity): Promise<void
 /** Fewer rows went in than were claimed. */
 export async function correctClaim(client: PoolClient, { walId, lsn, table }: WriteIdentity, rows: number): Promise<void> {
   await client.query(CORRECT_CLAIM, [walId, lsn, table, rows]);
+}
+
+const SELECT_LAST = `SELECT DISTINCT ON (table_name) table_name, lsn, last_lsn, rows FROM _ingest_batches
+  WHERE wal_id = $1 AND table_name = ANY ($2) ORDER BY table_name, lsn DESC`;
+
+/** The last write of each table. `settle`: waits for transactions of lost connections, which may still commit theirs. */
+export async function recallBatches(
+  pool: Pool,
+  timeoutMs: number,
+  { walId, tables, settle }: { walId: WalId; tables: readonly TableName[]; settle: boolean },
+): Promise<Recall> {
+  return inTransaction(pool, timeoutMs, async (client) => {
+    if (settle) await client.query('LOCK TABLE _ingest_batches IN SHARE MODE');
+    const watermark = await client.query<{ lsn: string }>('SELECT lsn FROM _ingest_watermarks WHERE wal_id = $1', [walId]);
+    const last = await client.query<Record<'table_name' | 'lsn' | 'last_lsn' | 'rows', string>>(SELECT_LAST, [walId, tables]);
+    return {
+      below: lsn(Number(watermark.rows[0]?.lsn ?? 1)),
+      tables: new Map(
+        last.rows.map((row) => [
+          row.table_name as TableName,
+          { fromLsn: lsn(Number(row.lsn)), toLsn: lsn(Number(row.last_lsn)), rows: new Map([['', Number(row.rows)]]) },
+        ]),
+      ),
+    };
+  });
 }
 
 /** Every write of the WAL that begins before `below` is done with for good. Gives the number of rows deleted. */

@@ -7,11 +7,11 @@ import type { Pool, PoolClient } from 'pg';
 import type { Lsn, TableName, WalId } from '../../core/ids';
 import { covers, type StoredSchema, schemaOfRow } from '../../core/merge-schema';
 import type { SharedRegistry, StoreTables } from '../../core/schema-registry';
-import { type Sink, SinkError, type SinkWrite } from '../../core/sink';
+import { type Recall, type Sink, SinkError, type SinkWrite } from '../../core/sink';
 import type { TableSchema, Tier } from '../../core/table-schema';
 import type { Logger, Telemetry } from '../../telemetry';
 import { storeWrite } from '../store-form';
-import { pruneBatches } from './batch-rows';
+import { pruneBatches, recallBatches } from './batch-rows';
 import { closePool, createPool, inTransaction, withConnection } from './connection';
 import { deliver } from './deliver';
 import {
@@ -158,6 +158,15 @@ export class PostgresSink implements Sink, StoreTables, SharedRegistry {
       await pruneBatches(this.control, this.statementTimeoutMs, { walId, below, retentionMs });
     } catch (error) {
       throw retryError(error, 'pruning batch rows');
+    }
+  }
+
+  async recall(walId: WalId, schemas: readonly TableSchema[], settle: boolean): Promise<Recall> {
+    const tables = schemas.map(({ table }) => table);
+    try {
+      return await recallBatches(this.control, this.statementTimeoutMs, { walId, tables, settle });
+    } catch (error) {
+      throw retryError(error, 'reading batch rows');
     }
   }
 

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import { lsn, type TableName, type WalId } from '../../../src/core/ids';
 import type { DeliveryState } from '../../../src/core/wal';
 import { FileDeliveryStateStore } from '../../../src/wal/delivery-state';
@@ -7,6 +8,7 @@ import { SimulatedDisk } from '../../support/simulated-disk';
 const directory = '/wal';
 const walId = 'a'.repeat(32) as WalId;
 const FILE = '/wal/delivery-cold.state';
+const COPY = '/wal/delivery-cold.copy';
 
 const state = (next: number): DeliveryState => ({
   nextLsn: lsn(next),
@@ -73,25 +75,79 @@ test('the position never goes back', async () => {
   await store.save('cold', state(5));
 });
 
-test('every changed byte and every cut of a checkpoint is an error with clear text', async () => {
+test('every changed byte and every cut of one file of a checkpoint is made good by the other, of both an error with clear text', async () => {
   const disk = new SimulatedDisk();
   await storeOn(disk).save('cold', state(5));
   const bytes = disk.peek(FILE);
+  expect(disk.peek(COPY)).toEqual(bytes);
   for (let at = 0; at < bytes.length; at++) {
     const changed = Buffer.from(bytes);
     changed[at] ^= 1;
     disk.poke(FILE, changed);
+    disk.poke(COPY, bytes);
+    const isVersion = bytes.subarray(0, at).toString() === 'thermocline-delivery ';
+    if (isVersion) await expect(storeOn(disk).load('cold')).rejects.toThrow(WalVersionError);
+    else expect(await storeOn(disk).load('cold')).toEqual(state(5));
+    disk.poke(COPY, changed);
     await expect(storeOn(disk).load('cold')).rejects.toThrow(/delivery-cold\.state (is damaged|has wal format version)/);
-    disk.poke(FILE, bytes.subarray(0, at));
+    const cut = bytes.subarray(0, at);
+    disk.poke(FILE, bytes);
+    disk.poke(COPY, cut);
+    expect(await storeOn(disk).load('cold')).toEqual(state(5));
+    disk.poke(FILE, cut);
     await expect(storeOn(disk).load('cold')).rejects.toThrow(WalCorruptError);
   }
+});
+
+test('a file that is lost, older, damaged or of another wal is made good by the other one, whichever it is', async () => {
+  for (const [file, other] of [
+    [FILE, COPY],
+    [COPY, FILE],
+  ]) {
+    for (const harm of ['lost', 'older', 'damaged', 'foreign'] as const) {
+      const disk = new SimulatedDisk();
+      const told: string[] = [];
+      const mount = disk.mount();
+      const store = storeOn(disk);
+      await store.save('cold', state(1));
+      const older = disk.peek(file);
+      await store.save('cold', state(5));
+      if (harm === 'lost') await mount.unlink(file);
+      if (harm === 'older') disk.poke(file, older);
+      if (harm === 'damaged') disk.poke(file, Buffer.from('x'));
+      if (harm === 'foreign') {
+        const foreign = new SimulatedDisk();
+        const strange = storeOn(foreign, 'b'.repeat(32) as WalId);
+        for (const next of [1, 2, 3, 4]) await strange.save('cold', state(next));
+        disk.poke(file, foreign.peek(file));
+      }
+      const options = { storage: disk.mount(), directory, walId, onDamage: (text: string) => told.push(text) };
+      const again = new FileDeliveryStateStore(options);
+      expect(await again.load('cold')).toEqual(state(5));
+      expect(told).toHaveLength(harm === 'damaged' || harm === 'foreign' ? 1 : 0);
+      await again.save('cold', state(6));
+      await disk.mount().unlink(other);
+      expect(await storeOn(disk).load('cold')).toEqual(state(6));
+    }
+  }
+});
+
+test('a checkpoint of a server that made no copies is the newest there is', async () => {
+  const disk = new SimulatedDisk();
+  await storeOn(disk).save('cold', state(1));
+  const text = JSON.stringify({ walId, tier: 'cold', nextLsn: 9 });
+  const crc = crc32(text).toString(16).padStart(8, '0');
+  disk.poke(FILE, Buffer.from(`thermocline-delivery 1 ${crc}\n${text}\n`));
+  expect(await storeOn(disk).load('cold')).toEqual({ nextLsn: 9, plan: undefined });
+  await storeOn(disk).save('cold', state(10));
+  expect(await storeOn(disk).load('cold')).toEqual(state(10));
 });
 
 test('a checkpoint of another wal and one of an unknown version are refused', async () => {
   const disk = new SimulatedDisk();
   await storeOn(disk).save('cold', state(5));
   await expect(storeOn(disk, 'b'.repeat(32) as WalId).load('cold')).rejects.toThrow(/belongs to wal a{32}/);
-  disk.poke(FILE, Buffer.from(disk.peek(FILE).toString().replace('delivery 1 ', 'delivery 3 ')));
+  disk.poke(COPY, Buffer.from(disk.peek(FILE).toString().replace('delivery 1 ', 'delivery 3 ')));
   await expect(storeOn(disk).load('cold')).rejects.toThrow(WalVersionError);
 });
 
