@@ -260,10 +260,11 @@ export class FileDeliveryStateStore implements DeliveryStateStore {
     const { storage, directory, onFatal } = this.options;
     const bytes = encode(await this.nextNumber(tier));
     const files = fileNames(tier).map((file) => replaceFile(storage, path.join(directory, file), bytes));
-    const failures = (await Promise.allSettled(files)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
-    const fatal = failures.find((error) => error instanceof SyncFailedError) as SyncFailedError | undefined;
+    const failures: unknown[] = [];
+    for (const each of await Promise.allSettled(files)) if (each.status === 'rejected') failures.push(each.reason);
+    const fatal = failures.find((error) => error instanceof SyncFailedError);
     if (fatal !== undefined) onFatal?.(fatal);
-    if (failures.length > 0) throw (fatal ?? failures[0]) as Error;
+    if (failures.length > 0) throw fatal ?? failures[0];
   }
 
   private async nextNumber(tier: Tier): Promise<number> {

@@ -71,8 +71,8 @@ async function checkClaimed(client: PoolClient, id: WriteIdentity): Promise<void
 }
 
 /** Fewer rows went in than were claimed. */
-export async function correctClaim(client: PoolClient, { walId, lsn, table }: WriteIdentity, rows: number): Promise<void> {
-  await client.query(CORRECT_CLAIM, [walId, lsn, table, rows]);
+export async function correctClaim(client: PoolClient, { walId, lsn: at, table }: WriteIdentity, rows: number): Promise<void> {
+  await client.query(CORRECT_CLAIM, [walId, at, table, rows]);
 }
 
 const SELECT_LAST = `SELECT DISTINCT ON (table_name) table_name, lsn, last_lsn, rows FROM _ingest_batches
