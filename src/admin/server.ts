@@ -63,12 +63,18 @@ const POST_PATHS: ReadonlySet<string> = new Set([
   '/api/demotions/restore',
 ]);
 const BODY_BYTES_MAX = 1024 * 1024;
+/**
+ * Longer than the pauses of those who ask again and again (probes, scrapes): with the 5 s of Node a client that comes back late sends
+ * its request into a connection that is being closed, and takes the server for dead.
+ */
+const KEEP_ALIVE_MS = 75_000;
 
 export class AdminServer {
   private readonly server: Server;
 
   constructor(private readonly options: AdminOptions) {
-    this.server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, (request, response) => {
+    const timeouts = { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: KEEP_ALIVE_MS };
+    this.server = createServer(timeouts, (request, response) => {
       this.handle(request, response).catch((error: unknown) => {
         options.logger.error({ err: error, path: request.url }, 'admin request failed');
         if (response.headersSent) response.destroy();

@@ -67,6 +67,12 @@ async function answer(target: string, query: string): Promise<{ status: number; 
   return { status: response.status, body: (await response.json()) as Record<string, unknown> };
 }
 
+test('a connection of someone who asks again and again outlives the pauses', async () => {
+  const response = await fetch(`http://${address}/healthz`);
+  expect(await response.json()).toBeDefined();
+  expect(response.headers.get('keep-alive')).toBe('timeout=75');
+});
+
 test('PostgreSQL values keep every digit and their types are named', async () => {
   const { status, body } = await answer('hot', 'SELECT * FROM kinds ORDER BY i2;');
   expect(status).toBe(200);
