@@ -11,6 +11,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { createServer } from 'node:net';
 import * as path from 'node:path';
@@ -162,15 +163,16 @@ export class EmbeddedPostgres {
     ]);
     const args = ['-D', this.paths.pgdata, '-p', String(this.port), ...settings];
     const { file, args: commandArgs, options } = this.launcher.command(this.binaries.postgres, args);
-    const log = await fs.open(this.paths.log, 'a', 0o600);
+    // Without a wait up to the listeners below: the end of a server that ends at once would not be seen.
+    const log = openSync(this.paths.log, 'a', 0o600);
     let child: ChildProcess;
     let logStart: number;
     try {
-      logStart = (await log.stat()).size;
+      logStart = fstatSync(log).size;
       // A session of its own: Ctrl-C in our terminal must reach us alone, we still need the server for the drain.
-      child = spawn(file, commandArgs, { ...options, detached: true, stdio: ['ignore', log.fd, log.fd] });
+      child = spawn(file, commandArgs, { ...options, detached: true, stdio: ['ignore', log, log] });
     } finally {
-      await log.close();
+      closeSync(log);
     }
     const failed = new Promise<never>((_resolve, reject) => {
       child.once('error', reject);

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type * as FsPromises from 'node:fs/promises';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,22 @@ import { Client } from 'pg';
 import { EmbeddedPostgres } from '../../src/embedded/postgres';
 import { ensureReaderRole } from '../../src/sinks/postgres/reader-role';
 import { silentLogger } from '../../src/telemetry';
+
+/** How long the closing of a file takes, as on a device that is busy. */
+let mockCloseMs = 0;
+jest.mock('node:fs/promises', () => {
+  const real = jest.requireActual<typeof FsPromises>('node:fs/promises');
+  const open: typeof real.open = async (...args) => {
+    const file = await real.open(...args);
+    const close = file.close.bind(file);
+    file.close = async () => {
+      await new Promise((resolve) => setTimeout(resolve, mockCloseMs));
+      await close();
+    };
+    return file;
+  };
+  return { ...real, open };
+});
 
 const children: ChildProcess[] = [];
 const servers: EmbeddedPostgres[] = [];
@@ -157,6 +174,27 @@ test('a server that is killed is started again on the same address, with everyth
     return answer[0] === 42;
   });
   expect(await postmasterPid()).not.toBe(pid);
+});
+
+test('a server that ends at once when it is started again is tried until it stays, also when files are slow', async () => {
+  const server = await start();
+  const client = new Client({ connectionString: server.url });
+  client.on('error', () => undefined);
+  await client.connect();
+  // A backend that does not notice the end of its server keeps the shared memory, and the next server refuses to start.
+  const backend = (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0].pid;
+  process.kill(backend, 'SIGSTOP');
+  mockCloseMs = 1_000;
+  try {
+    process.kill(await postmasterPid(), 'SIGKILL');
+    const log = join(dataDir, 'postgres.log');
+    await until(async () => (await readFile(log, 'utf8')).includes('shared memory block'));
+  } finally {
+    mockCloseMs = 0;
+    process.kill(backend, 'SIGKILL');
+  }
+  await until(async () => (await query(server.url, 'SELECT 1').catch(() => [])).length === 1);
+  expect(await isGone(backend)).toBe(true);
 });
 
 test('a lock file whose pid belongs to another program by now does not prevent the start', async () => {
