@@ -1,9 +1,10 @@
 /** Composition of the ledger: what was accepted, held against what the deliveries say of it. */
-import type { LedgerLine, LedgerReport } from './admin/ledger';
+import { isBalanced, type LedgerLine, type LedgerReport } from './admin/ledger';
 import { parseBatchId } from './core/ids';
 import type { BatchStatus } from './core/ingest';
 import type { Sink } from './core/sink';
 import type { AcceptedCounts, CountedTier, DeliveryState, DeliveryStateStore, DeliveryTotals, Wal } from './core/wal';
+import type { Telemetry } from './telemetry';
 import type { Delivery } from './tiering/delivery';
 import { AcceptedRows, type AcceptedRowsOptions } from './wal/accepted-rows';
 
@@ -35,6 +36,14 @@ export async function ledgerReport(
   parked: () => ParkedCounts,
 ): Promise<LedgerReport> {
   await Promise.all(deliveries.map(({ counted }) => counted));
+  return reportOf(accepted, deliveries, parked);
+}
+
+function reportOf(
+  accepted: AcceptedCounts | undefined,
+  deliveries: readonly Delivery[],
+  parked: () => ParkedCounts,
+): LedgerReport {
   const parkedLines = accepted === undefined ? [] : linesOf(accepted, parkedSide(parked()));
   const lines = [...deliveries.flatMap((delivery) => linesOf(accepted, sideOf(delivery))), ...parkedLines];
   const tiers: readonly CountedTier[] = [
@@ -47,6 +56,24 @@ export async function ledgerReport(
     lines: lines.sort((a, b) => (a.table < b.table ? -1 : a.table > b.table ? 1 : 0)),
   };
 }
+
+/** The same as gauges, of the moment of each call; nothing while what an earlier run left is being counted. */
+export function showLedger(telemetry: Telemetry, ...[accepted, deliveries, parked]: Parameters<typeof reportOf>): () => void {
+  let isCounted = false;
+  void Promise.all(deliveries.map(({ counted }) => counted)).then(() => (isCounted = true));
+  return () => {
+    if (!isCounted) return;
+    const { lines } = reportOf(accepted, deliveries, parked);
+    telemetry.ledgerRows.reset();
+    for (const { table, tier, ...line } of lines) {
+      const states = { ...line, dead_letters: line.deadLetters };
+      for (const state of LEDGER_STATES) telemetry.ledgerRows.set({ table, tier, state }, states[state]);
+    }
+    telemetry.ledgerBalanced.set(lines.every(isBalanced) ? 1 : 0);
+  };
+}
+
+const LEDGER_STATES = ['accepted', 'delivered', 'dead_letters', 'diverted', 'pending'] as const;
 
 /** What became of the rows of one tier. */
 interface Side {

@@ -18,7 +18,7 @@ import {
   parkingOf,
 } from './app-dead-letters';
 import { type Demotions, startDemotions } from './app-demotion';
-import { batchStatus, ledgerReport, openAccepted } from './app-ledger';
+import { batchStatus, ledgerReport, openAccepted, type ParkedCounts, showLedger } from './app-ledger';
 import { bothTiersSql } from './app-query';
 import { startRetention } from './app-retention';
 import { startRollups } from './app-rollups';
@@ -297,6 +297,8 @@ export class App {
   ): Promise<string> {
     const { config, telemetry, logger } = this;
     const tables = (): readonly TableSchema[] => registry.list();
+    const parked = (): ParkedCounts => this.deadLetters?.parked() ?? NO_PARKED;
+    const showOnGauges = showLedger(telemetry, this.accepted, this.deliveries, parked);
     const admin = new AdminServer({
       host: config.host,
       port: config.admin_port,
@@ -307,12 +309,15 @@ export class App {
       tables,
       deadLetters: this.deadLetters?.store,
       demotions: this.demotions,
-      ledger: () => ledgerReport(this.accepted, this.deliveries, () => this.deadLetters?.parked() ?? NO_PARKED),
+      ledger: () => ledgerReport(this.accepted, this.deliveries, parked),
       batchLetters: async (batch) => this.deadLetters?.ofBatch(batch) ?? 0,
       batches: batchStatus(wal, () => this.deliveries),
       notReady: () => (this.draining ? 'shutting down' : ingest.notAccepting),
       sinks: () => Object.fromEntries(this.deliveries.map((delivery) => [delivery.tier, delivery.status()])),
-      refresh: () => this.refreshGauges(wal),
+      refresh: () => {
+        this.refreshGauges(wal);
+        showOnGauges();
+      },
     });
     const address = await admin.start();
     this.stops.add('admin', () => admin.stop());

@@ -75,6 +75,13 @@ export class Telemetry {
   );
   readonly heldTables = this.gauge('held_tables', 'Tables whose rows wait because their store refuses them', ['tier']);
   readonly heldRows = this.gauge('held_rows', 'Rows of held tables', ['tier']);
+  readonly ledgerRows = this.gauge(
+    'ledger_rows',
+    'Rows by what became of them: accepted is the sum of delivered, dead_letters, diverted and pending',
+    ['table', 'tier', 'state'],
+  );
+  readonly ledgerBalanced = this.gauge('ledger_balanced', '1 while the ledger balances for every table and tier', []);
+  readonly rollupFailures = this.counter('rollup_failures_total', 'Roll-ups that could not be kept', ['rollup']);
   readonly sanitizedValues = this.counter('sanitized_values_total', 'Values changed because a store cannot hold them', [
     'tier',
     'reason',

@@ -30,6 +30,15 @@ export interface LedgerReport {
 /** Counts the dead letters of a batch. */
 export type BatchLetters = (batch: { readonly walId: WalId; readonly lsn: Lsn }) => Promise<number>;
 
+/** Is every accepted row accounted for? */
+export const isBalanced = ({
+  accepted,
+  delivered,
+  deadLetters,
+  diverted,
+  pending,
+}: Omit<LedgerLine, 'table' | 'tier'>): boolean => accepted === delivered + deadLetters + diverted + pending;
+
 /** `accepted = delivered + dead_letters + diverted + pending` is checked for every line. */
 export function ledgerAnswer({ sinceMs, lines }: LedgerReport): JsonAnswer {
   const tables = lines.map(({ table, tier, accepted, delivered, deadLetters, diverted, pending }) => ({
@@ -40,7 +49,7 @@ export function ledgerAnswer({ sinceMs, lines }: LedgerReport): JsonAnswer {
     dead_letters: deadLetters,
     diverted,
     pending,
-    balanced: accepted === delivered + deadLetters + diverted + pending,
+    balanced: isBalanced({ accepted, delivered, deadLetters, diverted, pending }),
   }));
   const since = Object.fromEntries(Object.entries(sinceMs).map(([tier, ms]) => [tier, new Date(ms).toISOString()]));
   return { status: 200, body: { since, tables, balanced: tables.every(({ balanced }) => balanced) } };

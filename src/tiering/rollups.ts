@@ -67,6 +67,7 @@ export class RollupKeeper {
         const level = this.failing.has(name) ? 'debug' : 'warn';
         this.options.logger[level]({ err: error, rollup: name }, 'cannot keep a roll-up, will try again');
         this.failing.add(name);
+        this.options.telemetry.rollupFailures.inc({ rollup: name });
         // The table may be gone.
         this.ensured.delete(name);
       }

@@ -88,6 +88,11 @@ test('rows of REST and OTLP balance while they come in, delivered, parked, after
   await server.drained();
   const expected = [line('logs_events', 'cold', 70, 0), line('things', 'hot', 30, 10)];
   expect((await ledger()).tables).toEqual(expected);
+  const metrics = await (await fetch(`http://${server.admin}/metrics`)).text();
+  expect(metrics).toContain('thermocline_ledger_balanced 1');
+  expect(metrics).toContain('thermocline_ledger_rows{table="things",tier="hot",state="accepted"} 30');
+  expect(metrics).toContain('thermocline_ledger_rows{table="things",tier="hot",state="dead_letters"} 10');
+  expect(metrics).toContain('thermocline_ledger_rows{table="things",tier="hot",state="pending"} 0');
   const delivered = { tier: 'hot', state: 'delivered' };
   expect(await api(`/api/batches/${batch}`)).toMatchObject({
     status: 200,
