@@ -51,7 +51,7 @@ test: dist/.built $(NODE_READY) ## Run all tests against real embedded stores (N
 unit: node_modules/.ready $(NODE_READY) ## Run the unit tests only
 	@$(JEST) test/unit
 
-interop: dist/.built $(NODE_READY) ## Run the Go Collector, telemetrygen, the Python SDK, pyarrow and ADBC against the server (needs go, python3)
+interop: dist/.built $(NODE_READY) ## Run the Go Collector, telemetrygen, grpcurl, arrow-go, the Python SDK, pyarrow and ADBC against the server (needs go, python3)
 	@$(JEST) --config jest.interop.config.js
 
 soak: dist/.built $(NODE_READY) ## Faults for MINUTES=10 under load, 100,000 schedules, power loss (SEED=n repeats, PARTS=kills,schedules,points,server-points,power)

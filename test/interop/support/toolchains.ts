@@ -1,5 +1,5 @@
 /**
- * Builds what the interop tests run besides Node: the Go Collector, telemetrygen and an arrow-go client, and a Python environment, under
+ * Builds what the interop tests run besides Node: the Go Collector, telemetrygen, grpcurl and an arrow-go client, and a Python environment, under
  * .cache/.
  * A toolchain that the machine lacks is announced loudly, and its tests are skipped; to lack both, or a build that fails, is an
  * error.
@@ -16,11 +16,13 @@ const CACHE = join(ROOT, '.cache/interop');
 export const COLLECTOR = join(CACHE, 'collector');
 export const TELEMETRYGEN = join(CACHE, 'telemetrygen');
 export const ARROW_GO = join(CACHE, 'arrow-go');
+export const GRPCURL = join(CACHE, 'grpcurl');
 export const PYTHON = join(CACHE, 'python/bin/python');
 export const EXAMPLE_CONFIG = join(ROOT, 'deploy/examples/otel-collector.yaml');
 export const PYTHON_SENDER = join(SOURCES, 'python/send.py');
 export const PYTHON_FLIGHT = join(SOURCES, 'python/flight.py');
 
+const GRPCURL_PACKAGE = 'github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3';
 const TELEMETRYGEN_PACKAGE = 'github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen';
 
 const works = (command: string, ...args: string[]) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
@@ -38,6 +40,8 @@ function buildGo(): void {
   run('go', [...options, '-o', COLLECTOR, '.'], cwd);
   run('go', [...options, '-o', TELEMETRYGEN, TELEMETRYGEN_PACKAGE], cwd);
   run('go', [...options, '-o', ARROW_GO, '.'], join(SOURCES, 'arrow-go'));
+  if (!existsSync(GRPCURL))
+    execFileSync('go', ['install', GRPCURL_PACKAGE], { env: { ...process.env, GOBIN: CACHE }, stdio: 'inherit' });
 }
 
 /** Made anew only when the pinned versions change. */
