@@ -1,4 +1,8 @@
-/** The view `observability_events (event_time, node, raw)`: metrics, traces and logs of this database as one stream of events. */
+/**
+ * The view `observability_events (event_time, node, raw, source)`: metrics, traces and logs of this database as one stream of events.
+ * A condition on `raw` builds the JSON of every row that it is asked of; `source` says the same as `raw->>'source'` and is a constant of
+ * each table, so that PostgreSQL leaves out the other tables.
+ */
 import { quoteIdentifier, quoteLiteral } from './ddl';
 
 /** Tables that the view shows, with their time column and the `source` that their rows carry. */
@@ -17,7 +21,11 @@ export const EVENTS_TABLES: readonly string[] = SOURCES.map(({ table }) => table
  */
 export function createEventsView(existing: ReadonlySet<string>): string | undefined {
   const selects = SOURCES.filter(({ table }) => existing.has(table)).map(
-    ({ table, time, source }) => `SELECT r.${quoteIdentifier(time)} AS event_time, r.host AS node, to_jsonb(r) AS raw
+    ({
+      table,
+      time,
+      source,
+    }) => `SELECT r.${quoteIdentifier(time)} AS event_time, r.host AS node, to_jsonb(r) AS raw, ${quoteLiteral(source)}::text AS source
 FROM (SELECT t.*, ${quoteLiteral(source)}::text AS source FROM ${quoteIdentifier(table)} t) r`,
   );
   if (selects.length === 0) return undefined;
