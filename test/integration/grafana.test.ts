@@ -124,7 +124,7 @@ interface Recipe {
 function recipes(): Recipe[] {
   const page = readFileSync(join(__dirname, '../../docs/sql.md'), 'utf8');
   const [, block] = /## Grafana[\s\S]*?```sql\n([\s\S]*?)```/.exec(page) ?? [];
-  return block!
+  return block
     .trim()
     .split(/\n\n/)
     .map((text) => {
@@ -153,7 +153,7 @@ const ANSWERS: Readonly<Record<string, (rows: unknown[][]) => void>> = {
     expect(Number(rows[3][3])).toBe(3);
   },
   'the nodes with the most lines': (rows) => {
-    expect([...rows].sort()).toEqual([0, 1, 2].map((n) => [`node-${n}`, String(ROWS / 3)]));
+    expect(new Set(rows)).toEqual(new Set([0, 1, 2].map((n) => [`node-${n}`, String(ROWS / 3)])));
   },
   'error rate of applications, from the roll-up': (rows) => {
     expect(rows).toHaveLength(ROWS);
@@ -174,6 +174,7 @@ test('there is an answer to compare for each recipe', () => {
 
 test.each(recipes())('$store: $title', async (recipe) => {
   const answer = await run(recipe);
+  expect(answer).not.toEqual([]);
   ANSWERS[recipe.title](answer);
 });
 
