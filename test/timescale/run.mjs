@@ -34,8 +34,6 @@ const TESTS = [
   'test/e2e/kill',
   'test/e2e/dead-letters',
   'test/e2e/parked-rows',
-  'test/e2e/back-pressure',
-  'test/e2e/lifecycle',
 ];
 /** Suites about the embedded server itself. */
 const NOT_HERE = 'postgres-embedded|postgres-time-bucket';
