@@ -99,3 +99,19 @@ test.each<[string, string, (table: string) => string, (table: string) => string]
     [good.table]: { delivered: 100, deadLetters: 0 },
   });
 });
+
+test('an UNLOGGED table is held before a row goes in, and delivered once it is logged', async () => {
+  await client.query('CREATE UNLOGGED TABLE fleeting (time timestamptz NOT NULL, id double precision NOT NULL)');
+  const schema = schemaOf('fleeting');
+  const makeSink = (): PostgresSink => new PostgresSink({ url: server.url, logger: silentLogger(), telemetry: new Telemetry() });
+  rig = await DeliveryRig.start({ schemas: [schema], makeSink });
+  await rig.append(schema, batchOf(0, 5));
+  while (rig.delivery.status().held.length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(rig.delivery.status().held).toMatchObject([
+    { table: 'fleeting', reason: expect.stringMatching(/fleeting is UNLOGGED/) },
+  ]);
+  expect(await idsOf('fleeting')).toEqual([]);
+  await client.query('ALTER TABLE fleeting SET LOGGED');
+  await rig.delivery.delivered(rig.wal.stats().durableLsn, soon());
+  expect(await idsOf('fleeting')).toEqual(range(5));
+});

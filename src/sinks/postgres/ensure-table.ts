@@ -93,6 +93,17 @@ export async function createBase(client: PoolClient, options: StoreOptions): Pro
   return { timescale: isHypertable ? options.timescale : undefined, compression, partman };
 }
 
+const SELECT_UNLOGGED = `SELECT c.relname FROM pg_class c WHERE c.relpersistence = 'u' AND (c.oid = to_regclass($1)
+  OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1))) LIMIT 1`;
+
+/** P4: a crash of the server empties an unlogged table, while its batch rows say that all is there. */
+async function refuseUnlogged(client: PoolClient, table: string): Promise<void> {
+  const { rows } = await client.query<{ relname: string }>(SELECT_UNLOGGED, [quoteIdentifier(table)]);
+  if (rows[0] === undefined) return;
+  const text = `${rows[0].relname} is UNLOGGED: a crash of postgresql would empty it; ALTER TABLE ${rows[0].relname} SET LOGGED`;
+  throw new SinkError('retry', text, { scope: 'table' });
+}
+
 /**
  * In a transaction: merges the schema with the shared registry and brings the table to what has come of it. Throws SinkError
  * when a column is there with a type that does not take our values.
@@ -108,6 +119,7 @@ export async function createOrEvolve(client: PoolClient, asked: TableSchema, sto
     if (store.timescale !== undefined) await client.query(createHypertable(schema, store.timescale));
   }
   const kind = before ?? (store.timescale === undefined ? 'partitioned' : 'hypertable');
+  if (before !== undefined) await refuseUnlogged(client, schema.table);
   const found = await columnsOf(client, schema.table);
   const widenings = shared === undefined ? [] : wideningsSince(storeForm(shared), schema, found);
   const leftBehind = await widenColumns(client, schema, widenings, kind);
