@@ -41,8 +41,8 @@ export class MemorySink implements Sink {
   async write(write: SinkWrite): Promise<void> {
     if (!this.up) throw new SinkError('retry', 'the store is down');
     this.writes.push(write);
-    const { walId, lsn, table, partition } = write.id;
-    const key = [walId, lsn, table, partition].join('/');
+    const { walId, lsn: first, table, partition } = write.id;
+    const key = [walId, first, table, partition].join('/');
     const all = [...(write.batch.getChild('id') ?? [])] as number[];
     const found = all.flatMap((id, row) =>
       this.refuses(id) && !write.refused.has(row) && !this.inserts.has(key)

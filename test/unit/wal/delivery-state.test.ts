@@ -86,8 +86,10 @@ test('every changed byte and every cut of one file of a checkpoint is made good 
     disk.poke(FILE, changed);
     disk.poke(COPY, bytes);
     const isVersion = bytes.subarray(0, at).toString() === 'thermocline-delivery ';
-    if (isVersion) await expect(storeOn(disk).load('cold')).rejects.toThrow(WalVersionError);
-    else expect(await storeOn(disk).load('cold')).toEqual(state(5));
+    const loaded = await storeOn(disk)
+      .load('cold')
+      .catch((error: unknown) => (error instanceof WalVersionError ? 'another version' : error));
+    expect(loaded).toEqual(isVersion ? 'another version' : state(5));
     disk.poke(COPY, changed);
     await expect(storeOn(disk).load('cold')).rejects.toThrow(/delivery-cold\.state (is damaged|has wal format version)/);
     const cut = bytes.subarray(0, at);
