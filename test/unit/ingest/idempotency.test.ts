@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
 import { type Lsn, lsn, type TableName } from '../../../src/core/ids';
 import type { WalBatch } from '../../../src/core/wal';
@@ -170,4 +172,31 @@ test('any sequence of requests and restarts stores each key once, with its first
     }),
     { numRuns: 25 },
   );
+});
+
+test('what is kept of a key for the window is small', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const KEYS = 2_000;
+  const keys = await IdempotencyKeys.open({
+    wal: await openWal('wal'),
+    keyWal: await openWal('keys'),
+    windowMs: 60_000,
+    keysMax: KEYS,
+    clock: Date.now,
+    logger: silentLogger(),
+    onRelease: () => undefined,
+  });
+  collect();
+  const before = process.memoryUsage();
+  for (let n = 0; n < KEYS; n++) {
+    const digest = createHash('sha256').update(String(n)).digest();
+    // Other small buffers of a request come and go in between.
+    for (let other = 0; other < 8; other++) Buffer.from('x'.repeat(1_000));
+    await keys.once({ key: `key ${n}`, digest }, async () => lsn(n + 1));
+  }
+  await keys.close();
+  collect();
+  const after = process.memoryUsage();
+  expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(KEYS * 1_000);
 });
