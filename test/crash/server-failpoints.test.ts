@@ -1,16 +1,20 @@
-/** The whole server, with both stores and rows by every protocol, dies at each named point; then every row is looked for. */
-import { killServerAt, SERVER_POINTS } from '../soak/points';
+/** The whole server, with both stores and rows by every protocol, dies at named points; then every row is looked for. */
+import { killServerAt, OUTSIDE } from '../soak/points';
 import { SoakRig } from '../soak/rig';
 
-/** `make soak` does it 20 times. */
+/**
+ * Around the stores, and one point of each kind in the logs; `make soak` does all of them 20 times, and wal-failpoints.test.ts each
+ * point of a log.
+ */
+const POINTS = [...OUTSIDE, 'during write', 'after sync', 'before checkpoint'] as const;
 const KILLS = 1;
 
-test(`kill -9 of the server at ${SERVER_POINTS.length} points: every acknowledged row is there once`, async () => {
+test(`kill -9 of the server at ${POINTS.length} points: every acknowledged row is there once`, async () => {
   const rig = await SoakRig.open({ seed: 4, rowsPerSecond: 2_000, clientsPerTable: 2 });
   try {
     rig.load.start();
     const missed: string[] = [];
-    for (const point of SERVER_POINTS) if ((await killServerAt(rig, point, KILLS)) < KILLS) missed.push(point);
+    for (const point of POINTS) if ((await killServerAt(rig, point, KILLS)) < KILLS) missed.push(point);
     await rig.gateway.start();
     await rig.finish();
     expect(rig.problems()).toEqual([]);
@@ -19,4 +23,4 @@ test(`kill -9 of the server at ${SERVER_POINTS.length} points: every acknowledge
   } finally {
     await rig.close();
   }
-}, 180_000);
+}, 300_000);

@@ -120,4 +120,4 @@ test('the logs of keys and dead letters are inspected and repaired the same way'
   await again.stop();
   const missing = await thermocline(['wal', 'inspect', '--data-dir', join(data, 'nowhere')]);
   expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining('there is no log')]);
-});
+}, 120_000);

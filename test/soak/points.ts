@@ -7,11 +7,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { FAILPOINTS, type Failpoint } from '../support/failpoints';
 import type { SoakRig } from './rig';
 
-const OUTSIDE = ['after ack', 'before deliver hot', 'after deliver hot', 'before deliver cold', 'after deliver cold'] as const;
+export const OUTSIDE = [
+  'after ack',
+  'before deliver hot',
+  'after deliver hot',
+  'before deliver cold',
+  'after deliver cold',
+] as const;
 type Outside = (typeof OUTSIDE)[number];
 export const SERVER_POINTS: readonly (Failpoint | Outside)[] = [...FAILPOINTS, ...OUTSIDE];
 /** A server that does not reach its point by then is killed all the same. */
-const LIFE_MS_MAX = 5_000;
+const LIFE_MS_MAX = 20_000;
+/** Nothing waits for such a timer when the server is dead before. */
+const UNHELD = { ref: false };
 
 /** Kills the server at the point `rounds` times; gives how often it got there. The server does not run then. */
 export async function killServerAt(rig: SoakRig, point: Failpoint | Outside, rounds: number): Promise<number> {
@@ -20,14 +28,15 @@ export async function killServerAt(rig: SoakRig, point: Failpoint | Outside, rou
     await rig.gateway.stop('SIGKILL');
     const hit = isOutside(point)
       ? await killFromOutside(rig, point)
-      : await rig.gateway.startDoomed(point, passesOf(point, round), () => sleep(LIFE_MS_MAX));
+      : await rig.gateway.startDoomed(point, passesOf(point, round), () => sleep(LIFE_MS_MAX, undefined, UNHELD));
     if (hit) hits++;
   }
   return hits;
 }
 
-/** Names change seldom, so there the server dies early; otherwise from within the start to well behind it. */
-const passesOf = (point: Failpoint, round: number): number => (/rename|unlink/.test(point) ? round % 5 : (round * 13 + 5) % 40);
+/** Names and checkpoints change seldom, so there the server dies early; otherwise from within the start to well behind it. */
+const passesOf = (point: Failpoint, round: number): number =>
+  /rename|unlink|checkpoint/.test(point) ? round % 5 : (round * 13 + 5) % 40;
 
 const isOutside = (point: string): point is Outside => (OUTSIDE as readonly string[]).includes(point);
 
@@ -42,7 +51,7 @@ async function killFromOutside({ gateway, stores, load }: SoakRig, point: Outsid
     stores.toPostgres.onCut = shoot;
     stores.cutCommit(point === 'before deliver hot' ? 'lose request' : 'lose answer');
   }
-  const hit = await Promise.race([dead, sleep(LIFE_MS_MAX, false)]);
+  const hit = await Promise.race([dead, sleep(LIFE_MS_MAX, false, UNHELD)]);
   load.onAck = stores.toPostgres.onCut = () => undefined;
   stores.heal();
   await gateway.stop('SIGKILL');
