@@ -43,13 +43,14 @@ function log(text) {
 }
 
 function mirror() {
+  if (process.env.DEBIAN_MIRROR !== undefined) return process.env.DEBIAN_MIRROR;
   const folder = '/etc/apt/sources.list.d';
   const files = [...(existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : []), '/etc/apt/sources.list'];
   for (const file of files.filter(existsSync)) {
     const [found] = readFileSync(file, 'utf8').match(/https?:\/\/\S+\/debian(?=[\s/]|$)/) ?? [];
     if (found !== undefined) return found;
   }
-  return 'http://deb.debian.org/debian';
+  throw new Error('no Debian mirror in /etc/apt: name one in DEBIAN_MIRROR');
 }
 
 function makeTree() {
