@@ -96,16 +96,6 @@ function endOrLength(sql: string, mark: string, from: number): number {
   return found < 0 ? sql.length : found + mark.length;
 }
 
-/** A string literal of ClickHouse SQL. */
-export function sqlString(text: string): string {
-  return `'${text.replace(/\\/g, '\\\\').replace(/'/g, "\\'").replace(/\0/g, '\\0')}'`;
-}
-
-/** A quoted identifier of ClickHouse SQL. */
-export function sqlName(text: string): string {
-  return `\`${text.replace(/\\/g, '\\\\').replace(/`/g, '\\`')}\``;
-}
-
 /** Text as the lexer's form, one character per UTF-8 byte; and back. */
 export function asBytes(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1');

@@ -2,6 +2,8 @@
  * Columns on their way from PostgreSQL to ClickHouse as text: COPY's text format and ClickHouse's TabSeparated are the same for what goes
  * through here (tabs, newlines and backslashes are escaped alike, null is \N). Expressions are pure text.
  */
+import { jsonMap, literal } from '../core/clickhouse-sql';
+import { quoteIdentifier } from '../core/postgres-sql';
 import { type ColumnSchema, type ColumnType, NANOS_SUFFIX, type TableSchema } from '../core/table-schema';
 
 /** Texts of one column: what PostgreSQL sends, and what ClickHouse makes of it. */
@@ -12,17 +14,6 @@ export interface CarriedColumn {
   /** Expression of ClickHouse over the columns of the text, of the table's type. */
   readonly made: string;
 }
-
-export const pgName = (name: string): string => `"${name.replaceAll('"', '""')}"`;
-
-const ESCAPES: Readonly<Record<string, string>> = { '\\': '\\\\', '`': '\\`', "'": "\\'", '\0': '\\0' };
-export const chName = (name: string): string => `\`${name.replace(/[\\`\0]/g, (char) => ESCAPES[char])}\``;
-export const chText = (text: string): string => `'${text.replace(/[\\'\0]/g, (char) => ESCAPES[char])}'`;
-
-/** A JSON object as a map of texts: strings as they are, everything else as JSON. */
-const mapOf = (json: string): string =>
-  `CAST(arrayMap(kv -> (kv.1, if(startsWith(kv.2, '"'), JSONExtractString(kv.2), kv.2)), ` +
-  `JSONExtractKeysAndValuesRaw(ifNull(${json}, '{}'))), 'Map(String, String)')`;
 
 /** From a Nullable(String). */
 function value(type: ColumnType, text: string): string {
@@ -47,7 +38,7 @@ function value(type: ColumnType, text: string): string {
     case 'decimal':
       return `toDecimal256OrNull(${text}, 38)`;
     case 'attributes':
-      return mapOf(text);
+      return jsonMap(`ifNull(${text}, '{}')`);
     case 'binary':
       return `unhex(ifNull(${text}, ''))`;
     case 'string':
@@ -63,7 +54,7 @@ function value(type: ColumnType, text: string): string {
 
 /** PostgreSQL's text of a column that is written otherwise than ClickHouse reads it. */
 function sentText({ name, type }: ColumnSchema): string {
-  const column = pgName(name);
+  const column = quoteIdentifier(name);
   if (type === 'timestamp') return `(${column} AT TIME ZONE 'UTC')::text`;
   if (type === 'binary') return `encode(${column}, 'hex')`;
   return type.startsWith('list') ? `to_json(${column})::text` : column;
@@ -84,14 +75,14 @@ export function carriedColumns(
     .map((column): CarriedColumn => {
       const { name, type } = column;
       const first = `c${sentBefore}`;
-      const nanos = type === 'timestamp' ? [pgName(`${name}${NANOS_SUFFIX}`)] : [];
+      const nanos = type === 'timestamp' ? [quoteIdentifier(`${name}${NANOS_SUFFIX}`)] : [];
       const sent = [sentText(column), ...nanos];
       const plain = value(type, first);
       const exact =
         type === 'timestamp' ? `${plain} + toIntervalNanosecond(toInt64OrZero(ifNull(c${sentBefore + 1}, '0')))` : plain;
       sentBefore += sent.length;
       const target = types.get(name) ?? 'String';
-      const made = type.startsWith('list') ? `JSONExtract(${exact}, ${chText(target)})` : `CAST(${exact}, ${chText(target)})`;
+      const made = type.startsWith('list') ? `JSONExtract(${exact}, ${literal(target)})` : `CAST(${exact}, ${literal(target)})`;
       return { name, sent, made };
     });
 }

@@ -6,11 +6,13 @@
  * PostgreSQL, so that rows which move between the tiers meanwhile are seen once.
  */
 
+import { identifier, literal } from '../core/clickhouse-sql';
 import { storeForm } from '../core/column-name';
 import { type BothTiers, countsInCold } from '../core/demotion';
 import type { TableName } from '../core/ids';
+import { quoteIdentifier, quoteLiteral } from '../core/postgres-sql';
 import type { TableSchema, Tier } from '../core/table-schema';
-import { carriedColumns, chName, chText, pgName } from './all-columns';
+import { carriedColumns } from './all-columns';
 import { type Bound, type TableUse, tablesOf } from './all-plan';
 import { SqlError, type SqlFormat, type SqlResult, type SqlStore } from './answer';
 import type { HotReader } from './hot';
@@ -85,7 +87,7 @@ export class BothTiersSql {
     const types = this.options.coldColumns(use.schema);
     const renamed = new Map(use.schema.columns.map(({ name }, i) => [name, schema.columns[i].name]));
     const columns = carriedColumns(schema, types, new Set(use.columns.map((name) => renamed.get(name)!)));
-    const names = columns.map(({ name }) => chName(name)).join(', ');
+    const names = columns.map(({ name }) => identifier(name)).join(', ');
     const selects: string[] = [];
     const where = this.options.onceIn(schema.table);
     if (where === undefined) {
@@ -101,10 +103,10 @@ export class BothTiersSql {
     }
     if (where !== 'hot' && (await this.hasCold(schema.table))) {
       const conditions = [...coldRange(schema.timeColumn, range), countsInCold(hidden)];
-      selects.push(`SELECT ${names} FROM ${chName(schema.table)} WHERE ${conditions.join(' AND ')}`);
+      selects.push(`SELECT ${names} FROM ${identifier(schema.table)} WHERE ${conditions.join(' AND ')}`);
     }
     if (selects.length === 0) throw new SqlError(`no store has the table ${schema.table}`, '', 'invalid');
-    return `${chName(schema.table)} AS (${selects.join(' UNION ALL ')})`;
+    return `${identifier(schema.table)} AS (${selects.join(' UNION ALL ')})`;
   }
 
   private async copy(
@@ -117,7 +119,7 @@ export class BothTiersSql {
     const { scratch, hotRowsMax } = this.options;
     const where = bounds.length === 0 ? '' : ` WHERE ${bounds.join(' AND ')}`;
     const sent = columns.flatMap((column) => column.sent).join(', ');
-    const reading = hot.copy(`SELECT ${sent} FROM ${pgName(table)}${where} LIMIT ${hotRowsMax + 1}`);
+    const reading = hot.copy(`SELECT ${sent} FROM ${quoteIdentifier(table)}${where} LIMIT ${hotRowsMax + 1}`);
     await scratch.fill(name, columns, reading.text);
     if (reading.rows() > hotRowsMax) {
       const hint = 'ask for less time: with conditions on the time column, or with from and to';
@@ -127,7 +129,7 @@ export class BothTiersSql {
 
   private async hasCold(table: string): Promise<boolean> {
     const [[found]] = await this.values(
-      `SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = ${chText(table)}`,
+      `SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = ${literal(table)}`,
     );
     return found !== '0';
   }
@@ -138,7 +140,7 @@ export class BothTiersSql {
     const conditions = await Promise.all(
       bounds.map((bound) => {
         const at = schema.columns.findIndex(({ name }) => name === bound.column);
-        return this.conditionOf(bound, pgName(stored.columns[at].name)).catch(() => undefined);
+        return this.conditionOf(bound, quoteIdentifier(stored.columns[at].name)).catch(() => undefined);
       }),
     );
     return conditions.filter((condition) => condition !== undefined);
@@ -148,7 +150,7 @@ export class BothTiersSql {
     if (kind === 'equal') {
       const [[text]] = await this.values(`SELECT toString(${expression})`);
       // '' stands for a missing value too.
-      return typeof text !== 'string' || text === '' || text.includes('\0') ? undefined : `${column} = ${pgText(text)}`;
+      return typeof text !== 'string' || text === '' || text.includes('\0') ? undefined : `${column} = ${quoteLiteral(text)}`;
     }
     const [[micros]] = await this.values(`SELECT toUnixTimestamp64Micro(toDateTime64(${expression}, 6, 'UTC'))`);
     if (typeof micros !== 'string' || !/^-?\d+$/.test(micros)) return undefined;
@@ -162,8 +164,6 @@ export class BothTiersSql {
     return (JSON.parse(body.toString()) as { rows: unknown[][] }).rows;
   }
 }
-
-const pgText = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
 /** Microseconds since 1970 as PostgreSQL reads them. */
 function isoMicros(micros: bigint): string {
@@ -181,23 +181,23 @@ function timeText(text: string | undefined, name: string): string | undefined {
 }
 
 function coldRange(timeColumn: string, { from, to }: AskedTime): string[] {
-  const literal = (text: string): string => `toDateTime64(${chText(text)}, 9, 'UTC')`;
+  const time = (text: string): string => `toDateTime64(${literal(text)}, 9, 'UTC')`;
   return [
-    ...(from === undefined ? [] : [`${chName(timeColumn)} >= ${literal(from)}`]),
-    ...(to === undefined ? [] : [`${chName(timeColumn)} < ${literal(to)}`]),
+    ...(from === undefined ? [] : [`${identifier(timeColumn)} >= ${time(from)}`]),
+    ...(to === undefined ? [] : [`${identifier(timeColumn)} < ${time(to)}`]),
   ];
 }
 
 /** PostgreSQL keeps microseconds and, apart, the nanoseconds below: both are compared. */
 function hotRange(timeColumn: string, { from, to }: AskedTime): string[] {
-  const compared = `(${pgName(timeColumn)}, coalesce(${pgName(`${timeColumn}_ns`)}, 0))`;
+  const compared = `(${quoteIdentifier(timeColumn)}, coalesce(${quoteIdentifier(`${timeColumn}_ns`)}, 0))`;
   const pair = (text: string): string => {
     const [seconds, fraction = ''] = text.split('.');
     const digits = fraction.padEnd(9, '0');
     return `('${seconds}.${digits.slice(0, 6)}+00'::timestamptz, ${Number(digits.slice(6))}::smallint)`;
   };
   const coarse = (text: string, operator: string): string =>
-    `${pgName(timeColumn)} ${operator} '${text.slice(0, 26)}+00'::timestamptz`;
+    `${quoteIdentifier(timeColumn)} ${operator} '${text.slice(0, 26)}+00'::timestamptz`;
   return [
     ...(from === undefined ? [] : [coarse(from, '>='), `${compared} >= ${pair(from)}`]),
     ...(to === undefined ? [] : [coarse(to, '<='), `${compared} < ${pair(to)}`]),

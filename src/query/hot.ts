@@ -6,6 +6,7 @@
 import { type FieldDef, Pool, type PoolClient, type QueryArrayConfig, type types } from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import type { BothTiers, TierSnapshot } from '../core/demotion';
+import { quoteIdentifier } from '../core/postgres-sql';
 import {
   answerToJson,
   type SqlAnswer,
@@ -203,7 +204,7 @@ const PRESENT = 'SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(q
 async function beginSnapshot(client: PoolClient, tables: readonly string[], timeoutMs: number): Promise<readonly string[]> {
   const { rows } = await client.query<{ name: string }>(PRESENT, [[...tables, '_demotions']]);
   const present = rows.map(({ name }) => name);
-  const locked = tables.filter((table) => present.includes(table)).map((table) => `ONLY "${table.replaceAll('"', '""')}"`);
+  const locked = tables.filter((table) => present.includes(table)).map((table) => `ONLY ${quoteIdentifier(table)}`);
   const lock = locked.length === 0 ? '' : `; LOCK TABLE ${locked.join(', ')} IN ACCESS SHARE MODE`;
   await client.query(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${settings(timeoutMs)}${lock}`);
   if (!present.includes('_demotions')) return [];

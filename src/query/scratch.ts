@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { type ClickHouseClient, ClickHouseLogLevel, createClient } from '@clickhouse/client';
-import { type CarriedColumn, chName, chText } from './all-columns';
+import { identifier, literal } from '../core/clickhouse-sql';
+import type { CarriedColumn } from './all-columns';
 import { coldError } from './cold';
 
 const PREFIX = '_question_';
@@ -25,7 +26,7 @@ export class ScratchTables {
   /** Makes a table of these columns and gives its name. Throws SqlError. */
   async create(columns: readonly CarriedColumn[], types: ReadonlyMap<string, string>): Promise<string> {
     const name = `${PREFIX}${randomBytes(8).toString('hex')}`;
-    const definitions = columns.map((column) => `${chName(column.name)} ${types.get(column.name) ?? 'String'}`);
+    const definitions = columns.map((column) => `${identifier(column.name)} ${types.get(column.name) ?? 'String'}`);
     await this.run(`CREATE TABLE ${name} (${definitions.join(', ')}) ENGINE = Memory`);
     return name;
   }
@@ -37,9 +38,9 @@ export class ScratchTables {
     // An INSERT without data is an error.
     if (first.done === true) return;
     const structure = columns.flatMap(({ sent }) => sent).map((_, i) => `c${i} Nullable(String)`);
-    const names = columns.map((column) => chName(column.name)).join(', ');
+    const names = columns.map((column) => identifier(column.name)).join(', ');
     const made = columns.map((column) => column.made).join(', ');
-    const sql = `INSERT INTO ${name} (${names}) SELECT ${made} FROM input(${chText(structure.join(', '))}) FORMAT TabSeparated`;
+    const sql = `INSERT INTO ${name} (${names}) SELECT ${made} FROM input(${literal(structure.join(', '))}) FORMAT TabSeparated`;
     await this.run(sql, Readable.from(rest(first.value, pieces), { objectMode: false }));
   }
 
@@ -50,7 +51,7 @@ export class ScratchTables {
   async dropLeftovers(): Promise<void> {
     const result = await this.client.query({
       query:
-        `SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, ${chText(PREFIX)}) ` +
+        `SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, ${literal(PREFIX)}) ` +
         `AND metadata_modification_time < now() - ${LEFTOVER_AGE_SECONDS}`,
       format: 'JSONEachRow',
     });

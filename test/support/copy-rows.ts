@@ -3,8 +3,8 @@ import { pipeline } from 'node:stream/promises';
 import type { RecordBatch } from 'apache-arrow';
 import type { Client } from 'pg';
 import * as copyStreams from 'pg-copy-streams';
+import { quoteIdentifier } from '../../src/core/postgres-sql';
 import type { TableSchema } from '../../src/core/table-schema';
-import { quoteIdentifier } from '../../src/sinks/postgres/ddl';
 import { CopyEncoder } from '../../src/sinks/postgres/encode-copy';
 
 /** Writes the batch by COPY, without a sink around it; gives how many values were changed on the way. */

@@ -8,9 +8,11 @@ import type {
   ServiceDefinition,
   sendUnaryData,
 } from '@grpc/grpc-js';
+import { identifier } from '../../core/clickhouse-sql';
 import { IngestError } from '../../core/errors';
 import type { TableName } from '../../core/ids';
 import type { BatchStatus, Ingest } from '../../core/ingest';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import type { ArrowSql } from '../../core/query';
 import type { RowEraser } from '../../core/row-eraser';
 import type { SchemaRegistry } from '../../core/schema-registry';
@@ -269,9 +271,7 @@ function selectAll({ table, tier, columns }: TableSchema): string {
 }
 
 /** An identifier in the SQL of the store. */
-function quoted(name: string, tier: Tier): string {
-  return tier === 'hot' ? `"${name.replaceAll('"', '""')}"` : `\`${name.replaceAll(/[\\`]/g, '\\$&')}\``;
-}
+const quoted = (name: string, tier: Tier): string => (tier === 'hot' ? quoteIdentifier(name) : identifier(name));
 
 function headerOf(metadata: Metadata, name: string): string | undefined {
   const [value] = metadata.get(name);

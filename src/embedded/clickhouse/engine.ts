@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import { readlink } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { basename, join } from 'node:path';
-import { sqlString } from '../../core/sql-tokens';
+import { literal } from '../../core/clickhouse-sql';
 import { refuse, toException } from './exception';
 
 /** The part of npm `chdb` that is used here. */
@@ -161,7 +161,7 @@ async function replaceDefaultDatabase(root: ChdbSession, path: string): Promise<
     await runOn(root, 'CREATE TABLE default._first (a UInt8) ENGINE = Memory; DROP TABLE default._first SYNC', 'TSV');
   }
   const uuid = basename(await readlink(link));
-  const swap = `USE system; DETACH DATABASE default; ATTACH DATABASE default UUID ${sqlString(uuid)} ENGINE = Atomic; USE default`;
+  const swap = `USE system; DETACH DATABASE default; ATTACH DATABASE default UUID ${literal(uuid)} ENGINE = Atomic; USE default`;
   await runOn(root, swap, 'TSV');
 }
 

@@ -1,6 +1,6 @@
 /** What one HTTP request asks for: URL parameters, headers, credentials. Pure. */
 import type { IncomingHttpHeaders } from 'node:http';
-import { sqlName, sqlString } from '../../core/sql-tokens';
+import { identifier, literal } from '../../core/clickhouse-sql';
 import { refuse } from './exception';
 
 export interface QueryRequest {
@@ -134,12 +134,12 @@ export function prologueSql(prologue: Prologue): string {
   if (request.parameters.size > 0) {
     parts.push(setSql(new Map([...request.parameters].map(([name, value]) => [`param_${name}`, value]))));
   }
-  parts.push(`USE ${sqlName(request.database)}`);
+  parts.push(`USE ${identifier(request.database)}`);
   // Last: nothing can be set after it.
   if (readonly !== undefined) parts.push(setSql(new Map([['readonly', readonly]])));
   return `${parts.join('; ')}; `;
 }
 
 function setSql(values: ReadonlyMap<string, string>): string {
-  return `SET ${[...values].map(([name, value]) => `${name} = ${sqlString(value)}`).join(', ')}`;
+  return `SET ${[...values].map(([name, value]) => `${name} = ${literal(value)}`).join(', ')}`;
 }

@@ -6,7 +6,8 @@
  * KILL QUERY ... SYNC answers when the request has ended: nothing of it can take effect afterwards.
  */
 
-import { asBytes, fromBytes, sqlString } from '../../core/sql-tokens';
+import { literal } from '../../core/clickhouse-sql';
+import { asBytes, fromBytes } from '../../core/sql-tokens';
 import type { Engine } from './engine';
 import { refuse, toException } from './exception';
 import type { Edit, Statement } from './statement';
@@ -85,8 +86,8 @@ export class RunningQueries {
     // A waiting request has no row in the engine: the row of the query that asks serves as the pattern.
     const rows = waiting.map((entry) => {
       const elapsed = ((performance.now() - entry.startedMs) / 1000).toFixed(3);
-      return `SELECT * REPLACE (${sqlString(entry.queryId)} AS query_id, ${sqlString(entry.queryId)} AS initial_query_id,
-        ${sqlString(entry.query)} AS query, ${sqlString(entry.user)} AS user, toFloat64(${elapsed}) AS elapsed,
+      return `SELECT * REPLACE (${literal(entry.queryId)} AS query_id, ${literal(entry.queryId)} AS initial_query_id,
+        ${literal(entry.query)} AS query, ${literal(entry.user)} AS user, toFloat64(${elapsed}) AS elapsed,
         CAST(map(), 'Map(LowCardinality(String), String)') AS Settings) FROM system.processes AS p WHERE p.query_id = queryID()`;
     });
     return `(${[shown, ...rows].join(' UNION ALL ')})`;
@@ -128,7 +129,7 @@ export class RunningQueries {
   async cancelInEngine(engine: Engine, entry: RunningQuery): Promise<void> {
     const connection = engine.connect();
     const parts = PARTS.replace('p.', '');
-    const sql = `KILL QUERY WHERE ${parts}[1] = ${sqlString(entry.tag)} ASYNC`;
+    const sql = `KILL QUERY WHERE ${parts}[1] = ${literal(entry.tag)} ASYNC`;
     try {
       while (this.byId.get(entry.queryId) === entry) {
         await connection.run(sql, 'TSV');
@@ -204,7 +205,7 @@ function transformSql(entries: readonly RunningQuery[], value: (entry: RunningQu
 }
 
 function list(values: readonly string[]): string {
-  return values.length === 0 ? `''` : values.map((value) => sqlString(value)).join(', ');
+  return values.length === 0 ? `''` : values.map((value) => literal(value)).join(', ');
 }
 
 function pause(ms: number): Promise<void> {

@@ -8,7 +8,8 @@
  * Everything else is passed as it is. Only positions of clauses are looked for; what is wrong stays wrong, and the engine says so.
  */
 
-import { asBytes, sqlString, sqlTokens, type Token } from '../../core/sql-tokens';
+import { literal } from '../../core/clickhouse-sql';
+import { asBytes, sqlTokens, type Token } from '../../core/sql-tokens';
 import { refuse } from './exception';
 
 /** Replace [start, end) of the text. */
@@ -260,7 +261,7 @@ function findInput(tokens: readonly Token[]): InsertData['input'] {
 /** The INSERT that reads its data from `file`. */
 export function insertFromFile(text: string, insert: InsertData, file: string): string {
   if (insert.input !== undefined) {
-    const call = `file(${asBytes(sqlString(file))}, ${sqlString(insert.format)}, ${insert.input.structure}, 'none')`;
+    const call = `file(${asBytes(literal(file))}, ${literal(insert.format)}, ${insert.input.structure}, 'none')`;
     return applyEdits(text.slice(0, insert.formatAt), [{ ...insert.input, text: call }]);
   }
   const after = text.slice(insert.formatNameEnd, insert.formatEnd);
@@ -268,7 +269,7 @@ export function insertFromFile(text: string, insert: InsertData, file: string): 
     {
       start: insert.sourceAt as number,
       end: insert.sourceAt as number,
-      text: ` FROM INFILE ${asBytes(sqlString(file))} COMPRESSION 'none' `,
+      text: ` FROM INFILE ${asBytes(literal(file))} COMPRESSION 'none' `,
     },
     { start: insert.formatAt, end: insert.formatEnd, text: `${after} FORMAT ${insert.format}` },
   ];
@@ -277,7 +278,7 @@ export function insertFromFile(text: string, insert: InsertData, file: string): 
 
 /** The edit that sends the result of a SELECT to `file`. */
 export function outputEdit(statement: Statement & { kind: 'select' }, file: string, defaultFormat: string): Edit {
-  const clause = `INTO OUTFILE ${asBytes(sqlString(file))} TRUNCATE COMPRESSION 'none' `;
+  const clause = `INTO OUTFILE ${asBytes(literal(file))} TRUNCATE COMPRESSION 'none' `;
   const at = statement.format?.at ?? statement.end;
   // A line end first: the statement may end in a comment.
   return { start: at, end: at, text: statement.format === undefined ? `\n${clause}FORMAT ${defaultFormat}` : clause };

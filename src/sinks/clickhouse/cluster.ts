@@ -1,6 +1,7 @@
 /** Tables of a cluster with shards: rows lie in a local table on each, and a Distributed table of the plain name reads all of them. */
+
+import { identifier, literal, qualified } from '../../core/clickhouse-sql';
 import type { DdlOptions } from './ddl-options';
-import { identifier, literal, qualified } from './sql';
 
 /** What every statement of a cluster is run on. */
 export const onCluster = ({ cluster }: Pick<DdlOptions, 'cluster'>): string =>

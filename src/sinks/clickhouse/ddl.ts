@@ -5,12 +5,13 @@
  * Null: strings, JSON and bytes are '' for a row without a value, attributes and lists are empty; numbers, bools, dates and
  * timestamps are Nullable where the schema allows it, because 0 is a value.
  */
+
+import { identifier, literal, qualified } from '../../core/clickhouse-sql';
 import { storeNameOf } from '../../core/column-name';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../core/table-schema';
 import { holds, isNumeric } from '../../core/type-lattice';
 import { localTable, mergeTree, onCluster } from './cluster';
 import type { DdlOptions } from './ddl-options';
-import { identifier, literal, qualified } from './sql';
 
 /** Batch id columns of rule C1: the first 64 bits of the WAL id, and the first LSN of the insert. */
 export const BATCH_HI = '_batch_hi';

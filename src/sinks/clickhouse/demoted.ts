@@ -6,6 +6,7 @@ import type { RecordBatch } from 'apache-arrow';
 import { RecordBatchReader } from 'apache-arrow';
 import { concatRows } from '../../columnar/concat';
 import { runsByDay } from '../../columnar/partition';
+import { identifier, literal, qualified } from '../../core/clickhouse-sql';
 import { type ColdDemotions, copiedSchema, type Demotion, DemotionRefusedError, type TimeSlice } from '../../core/demotion';
 import { lsn, type WalId } from '../../core/ids';
 import { type Sink, SinkError } from '../../core/sink';
@@ -16,7 +17,6 @@ import { BATCH_HI } from './ddl';
 import { toSinkError } from './errors';
 import { addKept, hotForm, KEPT_COLUMN, withKept } from './kept';
 import { type Location, parseLocation } from './location';
-import { identifier, literal, qualified } from './sql';
 
 export interface ClickHouseDemotionsOptions {
   /** Of every shard, see location.ts. */

@@ -1,3 +1,4 @@
+import { qualified } from '../../core/clickhouse-sql';
 import type { TableName } from '../../core/ids';
 import type { RowEraser } from '../../core/row-eraser';
 import { SinkError } from '../../core/sink';
@@ -6,7 +7,6 @@ import { localTable, onCluster } from './cluster';
 import { Connection } from './connection';
 import type { DdlOptions } from './ddl-options';
 import { parseLocation } from './location';
-import { qualified } from './sql';
 
 const TIMEOUT_MS = 30_000;
 

@@ -1,5 +1,6 @@
 /** The five `otel_metrics_*` views: one for each kind of metric of the OpenTelemetry data model. See `views.ts`. */
-import { eachItem, itemText, itemTime, jsonMap, orZero, SCOPE, selectList, text, type View, type ViewColumn } from './view-parts';
+import { jsonMap } from '../../core/clickhouse-sql';
+import { eachItem, itemText, itemTime, orZero, SCOPE, selectList, text, type View, type ViewColumn } from './view-parts';
 
 /** Columns that the five tables begin with. */
 const ORIGIN: readonly ViewColumn[] = [

@@ -5,6 +5,7 @@
  */
 import type { RecordBatch } from 'apache-arrow';
 import { concatRows } from '../../columnar/concat';
+import { identifier, qualified } from '../../core/clickhouse-sql';
 import type { SinkWrite } from '../../core/sink';
 import { type Refusal, runsOf } from '../isolate';
 import { localTable } from './cluster';
@@ -12,7 +13,6 @@ import type { Connection } from './connection';
 import type { DdlOptions } from './ddl-options';
 import { encodeArrow } from './encode-arrow';
 import { StoreError } from './errors';
-import { identifier, qualified } from './sql';
 
 /** Some rows of a batch, ascending. */
 export const rowsOf = (batch: RecordBatch, rows: Int32Array): RecordBatch =>

@@ -10,6 +10,7 @@
  * its columns of few distinct strings (`low_cardinality`).
  */
 import { LOGS_EVENTS, METRICS_EVENTS, TRACES_SPANS } from '../../core/builtin-tables';
+import { identifier, literal, qualified } from '../../core/clickhouse-sql';
 import { countsInCold } from '../../core/demotion';
 import type { Rollup } from '../../core/rollup';
 import type { ColumnSchema, TableSchema } from '../../core/table-schema';
@@ -17,7 +18,6 @@ import { isNumeric } from '../../core/type-lattice';
 import { everywhere, localTable, mergeTree, onCluster } from './cluster';
 import { columnType, partitionExpression } from './ddl';
 import type { DdlOptions } from './ddl-options';
-import { identifier, literal, qualified } from './sql';
 
 /** Column, type and expression over a row of the source. */
 interface Dimension {

@@ -1,5 +1,6 @@
 /** Roll-ups in the store: see rollup-ddl.ts for their form. */
 import { randomBytes } from 'node:crypto';
+import { literal, qualified } from '../../core/clickhouse-sql';
 import { storeForm } from '../../core/column-name';
 import type { DayCare, Rollup, RollupStore } from '../../core/rollup';
 import { SinkError } from '../../core/sink';
@@ -26,7 +27,6 @@ import {
   statesSelect,
   statesView,
 } from './rollup-ddl';
-import { literal, qualified } from './sql';
 import { Tables } from './tables';
 
 /** What of a day's rows is known without reading them. */

@@ -1,5 +1,6 @@
 /** The cold tier: ClickHouse behind the Sink interface. Exactly-once by durability rules C1 to C5 and C7, see recipe.ts. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { identifier, literal, qualified } from '../../core/clickhouse-sql';
 import { storeForm } from '../../core/column-name';
 import { lsn, type TableName, type WalId } from '../../core/ids';
 import type { StoreTables } from '../../core/schema-registry';
@@ -29,7 +30,6 @@ import { type Location, parseLocation } from './location';
 import { Probe, rowsOf } from './probe';
 import { type BatchStore, type DeadTokens, deliverOnce } from './recipe';
 import { insertSettings, parseVersion, type ServerVersion } from './server';
-import { identifier, literal, qualified } from './sql';
 import { Tables } from './tables';
 
 export interface ClickHouseSinkOptions extends Omit<DdlOptions, 'database'> {

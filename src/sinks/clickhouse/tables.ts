@@ -1,6 +1,7 @@
 /** Tables and views in the store: created once a schema version, again after the store says that they are gone. */
 import { createHash } from 'node:crypto';
 import { signalOf } from '../../core/builtin-tables';
+import { qualified } from '../../core/clickhouse-sql';
 import { covers } from '../../core/merge-schema';
 import { SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
@@ -10,7 +11,6 @@ import type { Connection } from './connection';
 import { alterTable, createTable, createView, describeTable, movedColumn, objection, type StoredTable } from './ddl';
 import type { DdlOptions } from './ddl-options';
 import { StoreError } from './errors';
-import { qualified } from './sql';
 import { viewsOf } from './views';
 
 interface Ensured {

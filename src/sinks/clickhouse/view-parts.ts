@@ -1,5 +1,7 @@
 /** Pieces of SQL that the views share. Every function takes and gives the text of an expression. */
 
+import { jsonMap } from '../../core/clickhouse-sql';
+
 export interface View {
   readonly name: string;
   /** The query over `table`, a quoted name. */
@@ -18,11 +20,6 @@ export const lowCardinality = (expression: string): string => `CAST(${expression
 
 /** A number of a Nullable column, 0 when there is none. */
 export const orZero = (column: string): string => `ifNull(${column}, 0)`;
-
-/** A JSON object as a map of strings: strings without their quotes, everything else as JSON text. */
-export const jsonMap = (json: string): string =>
-  `CAST(arrayMap(kv -> (kv.1, if(startsWith(kv.2, '"'), JSONExtractString(kv.2), kv.2)), ` +
-  `JSONExtractKeysAndValuesRaw(${json})), 'Map(LowCardinality(String), String)')`;
 
 /** A column of an array of JSON objects: one value for each object `item`. */
 export const eachItem = (json: string, value: string): string => `arrayMap(item -> ${value}, JSONExtractArrayRaw(${json}))`;

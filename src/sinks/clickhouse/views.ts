@@ -7,9 +7,11 @@
  * missing number is 0, an integer value is its nearest double, a negative duration is 0.
  * Not guaranteed: the exporter's ALIAS columns and its `otel_traces_trace_id_ts` look-up table are not there.
  */
+
+import { jsonMap } from '../../core/clickhouse-sql';
 import type { TableName } from '../../core/ids';
 import { METRIC_VIEWS } from './metric-views';
-import { eachItem, itemText, itemTime, jsonMap, lowCardinality, orZero, SCOPE, selectList, text, type View } from './view-parts';
+import { eachItem, itemText, itemTime, lowCardinality, orZero, SCOPE, selectList, text, type View } from './view-parts';
 
 const OTEL_LOGS: View = {
   name: 'otel_logs',

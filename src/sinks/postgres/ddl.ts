@@ -1,13 +1,10 @@
 /** How a table looks in PostgreSQL: pure functions from schemas to SQL text. Every identifier is quoted. */
 import { createHash } from 'node:crypto';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import { type ColumnType, NANOS_SUFFIX, type TableSchema } from '../../core/table-schema';
 
 /** The longest identifier that PostgreSQL keeps; it cuts longer ones silently. */
 const IDENTIFIER_BYTES_MAX = 63;
-
-export const quoteIdentifier = (name: string): string => `"${name.replaceAll('"', '""')}"`;
-
-export const quoteLiteral = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
 /** Column types, spelled as PostgreSQL's format_type gives them back. */
 export const PG_TYPES: Readonly<Record<ColumnType, string>> = {

@@ -7,8 +7,9 @@ import type { RecordBatch } from 'apache-arrow';
 import { type ByteSource, byteSource } from '../../columnar/byte-source';
 import { recordBatch } from '../../columnar/record-batch';
 import { LIMITS } from '../../core/limits';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import type { TableSchema } from '../../core/table-schema';
-import { nanosColumn, PG_TYPES, quoteIdentifier } from './ddl';
+import { nanosColumn, PG_TYPES } from './ddl';
 import { type FieldDecoder, fieldDecoder } from './decode-fields';
 
 /** The select list whose binary COPY `decodeCopy` reads: a timestamp is followed by its nanoseconds. Casts pin the types. */

@@ -19,10 +19,11 @@ import {
   type HotPartition,
 } from '../../core/demotion';
 import { LIMITS } from '../../core/limits';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import type { TableSchema } from '../../core/table-schema';
 import type { Logger } from '../../telemetry';
 import { closePool, createPool, inTransaction, tryLocked, withConnection } from './connection';
-import { derivedName, pgColumns, quoteIdentifier } from './ddl';
+import { derivedName, pgColumns } from './ddl';
 import { copySelectList, decodeCopy } from './decode-copy';
 import { attachBackTable, backTable, copyIn, createBackTable, intoChunks, prepareChunk } from './demotion-return';
 import { insertDemotions, listDemotions, lockDemotions, updateDemotion } from './demotion-store';

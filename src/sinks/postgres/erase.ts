@@ -1,8 +1,8 @@
 import { Client } from 'pg';
 import type { TableName } from '../../core/ids';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import type { RowEraser } from '../../core/row-eraser';
 import type { Tier } from '../../core/table-schema';
-import { quoteIdentifier } from './ddl';
 import { retryError } from './errors';
 
 const CONNECT_TIMEOUT_MS = 10_000;

@@ -3,7 +3,7 @@
  * A condition on `raw` builds the JSON of every row that it is asked of; `source` says the same as `raw->>'source'` and is a constant of
  * each table, so that PostgreSQL leaves out the other tables.
  */
-import { quoteIdentifier, quoteLiteral } from './ddl';
+import { quoteIdentifier, quoteLiteral } from '../../core/postgres-sql';
 
 /** Tables that the view shows, with their time column and the `source` that their rows carry. */
 const SOURCES = [

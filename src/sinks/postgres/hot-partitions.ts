@@ -1,7 +1,7 @@
 /** Partitions of a table as things that come and go whole: native range partitions, or chunks of a hypertable. */
 import type { ClientBase, Pool } from 'pg';
 import { DemotionRefusedError } from '../../core/demotion';
-import { quoteIdentifier } from './ddl';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import { sqlStateOf } from './errors';
 import { LIST_RANGES, type Range, readRanges } from './partitions';
 

@@ -5,8 +5,9 @@
 import type { RecordBatch } from 'apache-arrow';
 import { halvesOf, positionOf, viewColumn } from '../../columnar/read';
 import { columnData } from '../../columnar/record-batch';
+import { quoteIdentifier, quoteLiteral } from '../../core/postgres-sql';
 import type { TableSchema } from '../../core/table-schema';
-import { derivedName, pgColumns, quoteIdentifier, quoteLiteral } from './ddl';
+import { derivedName, pgColumns } from './ddl';
 
 const DAY_MS = 86_400_000;
 const DAY_NS = 86_400_000_000_000n;

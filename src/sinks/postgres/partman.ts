@@ -3,8 +3,8 @@
  * while no server of ours runs. Late days go to the DEFAULT partition, as partman has it.
  */
 import type { PoolClient } from 'pg';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import type { TableSchema } from '../../core/table-schema';
-import { quoteIdentifier } from './ddl';
 
 /** Days made ahead of time. */
 const PREMAKE = 7;

@@ -2,8 +2,8 @@
 import { DataType, type RecordBatch } from 'apache-arrow';
 import type { PoolClient } from 'pg';
 import { positionOf, viewColumn } from '../../columnar/read';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import type { Refusal } from '../isolate';
-import { quoteIdentifier } from './ddl';
 import { sinkError, sqlStateOf } from './errors';
 
 /** A constraint or unique index that the error names; its columns are looked up in the catalogue. */

@@ -2,10 +2,10 @@
 import type { Pool, PoolClient } from 'pg';
 import { storeForm } from '../../core/column-name';
 import type { DemotionState } from '../../core/demotion';
+import { quoteIdentifier } from '../../core/postgres-sql';
 import { type HotRetention, mayDrop, type OldPartition, type OldRows } from '../../core/retention';
 import type { Logger } from '../../telemetry';
 import { closePool, createPool, tryLocked, withConnection } from './connection';
-import { quoteIdentifier } from './ddl';
 import { defaultPartition, dropPartition, kindOf, listPartitions } from './hot-partitions';
 
 export interface PostgresRetentionOptions {

@@ -1,7 +1,7 @@
 /** Hypertables where TimescaleDB (2.13 or newer) is installed; compression where its license has it. */
 import type { PoolClient } from 'pg';
+import { quoteIdentifier, quoteLiteral } from '../../core/postgres-sql';
 import type { TableSchema } from '../../core/table-schema';
-import { quoteIdentifier, quoteLiteral } from './ddl';
 
 /** How hypertables are made. */
 export interface TimescaleOptions {

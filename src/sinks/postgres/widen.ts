@@ -11,9 +11,10 @@
  */
 import type { PoolClient } from 'pg';
 import { storeNameOf } from '../../core/column-name';
+import { quoteIdentifier, quoteLiteral } from '../../core/postgres-sql';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../core/table-schema';
 import { holds, needsExact } from '../../core/type-lattice';
-import { nanosColumn, PG_TYPES, quoteIdentifier, quoteLiteral } from './ddl';
+import { nanosColumn, PG_TYPES } from './ddl';
 
 /** Tables up to this size (with indexes) are rewritten or filled in: a second or so. */
 const REWRITE_BYTES_MAX = 64 * 1024 * 1024;

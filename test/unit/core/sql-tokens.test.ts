@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
-import { asBytes, fromBytes, sqlName, sqlString, sqlTokens } from '../../../src/core/sql-tokens';
+import { identifier as sqlName, literal as sqlString } from '../../../src/core/clickhouse-sql';
+import { asBytes, fromBytes, sqlTokens } from '../../../src/core/sql-tokens';
 
 const texts = (sql: string): string[] => [...sqlTokens(sql)].map((token) => token.text);
 

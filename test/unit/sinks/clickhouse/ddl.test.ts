@@ -1,10 +1,10 @@
 import { LOGS_EVENTS } from '../../../../src/core/builtin-tables';
+import { identifier, literal } from '../../../../src/core/clickhouse-sql';
 import type { TableName } from '../../../../src/core/ids';
 import { lsn, type WalId } from '../../../../src/core/ids';
 import type { ColumnSchema, ColumnType, TableSchema } from '../../../../src/core/table-schema';
 import { attemptToken, batchKey } from '../../../../src/sinks/clickhouse/batch-key';
 import { alterTable, columnType, createTable, objection, type StoredTable } from '../../../../src/sinks/clickhouse/ddl';
-import { identifier, literal } from '../../../../src/sinks/clickhouse/sql';
 
 const PLANTS: TableSchema = {
   table: 'plants' as TableName,
