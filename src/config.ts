@@ -12,9 +12,9 @@ import { LIMITS } from './core/limits';
 import { PARTITIONING } from './core/partitioning';
 import { SEVERITY_NUMBERS, type SeverityName } from './core/routing';
 import type { Tier } from './core/table-schema';
+import { DAY_MS } from './core/utc-day';
 
 const MIB = 1024 * 1024;
-const DAY_MS = 86_400_000;
 
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback);
 const count = (fallback: number, max = Number.MAX_SAFE_INTEGER) => z.coerce.number().int().min(1).max(max).default(fallback);

@@ -1,4 +1,5 @@
 import type { RecordBatch } from 'apache-arrow';
+import { DAY_MS, dayName } from '../core/utc-day';
 import { halvesOf } from './read';
 import { columnData } from './record-batch';
 
@@ -49,7 +50,7 @@ function dayOf(low: number, high: number): DayRange {
   const first = days * DAY_NS;
   const last = first + DAY_NS - 1n;
   return {
-    name: new Date(Number(days) * 86_400_000).toISOString().slice(0, 10).replaceAll('-', ''),
+    name: dayName(Number(days) * DAY_MS),
     firstLow: Number(BigInt.asUintN(32, first)),
     firstHigh: Number(BigInt.asIntN(32, first >> 32n)),
     lastLow: Number(BigInt.asUintN(32, last)),

@@ -2,6 +2,7 @@ import { type Data, DataType, type RecordBatch, type Timestamp, TimeUnit } from 
 import { decimalTextAt } from '../columnar/decimal';
 import { positionOf, viewColumn } from '../columnar/read';
 import { ATTRIBUTE_KIND } from '../core/table-schema';
+import { DAY_MS } from '../core/utc-day';
 
 const UNIT_NS: Readonly<Record<number, bigint>> = {
   [TimeUnit.SECOND]: 1_000_000_000n,
@@ -9,7 +10,6 @@ const UNIT_NS: Readonly<Record<number, bigint>> = {
   [TimeUnit.MICROSECOND]: 1_000n,
   [TimeUnit.NANOSECOND]: 1n,
 };
-const DAY_MS = 86_400_000;
 
 /**
  * A row as a JSON object, without its nulls. 64-bit integers and decimals are strings, timestamps ISO 8601 with nanoseconds, bytes base64, NaN and

@@ -1,9 +1,10 @@
 /** Keeps PostgreSQL to the days that its tables are kept there: every so often, what is older is dropped. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { TableName } from '../core/ids';
 import type { HotRetention, OldPartition, OldRows } from '../core/retention';
 import type { TableSchema } from '../core/table-schema';
+import { DAY_MS } from '../core/utc-day';
 import type { Logger, Telemetry } from '../telemetry';
+import { Repeated } from './repeated';
 
 export interface RetentionKeeperOptions {
   readonly store: HotRetention;
@@ -18,7 +19,6 @@ export interface RetentionKeeperOptions {
   readonly intervalMs?: number;
 }
 
-const DAY_MS = 86_400_000;
 const INTERVAL_MS = 60_000;
 /** Tries for the locks of one partition in a pass. */
 const ATTEMPTS_MAX = 10;
@@ -27,30 +27,19 @@ const PAUSE_MS = 200;
 const STRAY_BATCHES_MAX = 100;
 
 export class RetentionKeeper {
-  private readonly stopping = new AbortController();
+  private readonly repeated: Repeated;
   private readonly warned = new Set<string>();
-  private running: Promise<void> | undefined;
 
-  constructor(private readonly options: RetentionKeeperOptions) {}
+  constructor(private readonly options: RetentionKeeperOptions) {
+    this.repeated = new Repeated(() => this.pass(), options.intervalMs ?? INTERVAL_MS);
+  }
 
   start(): void {
-    this.running = this.loop();
+    this.repeated.start();
   }
 
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
-  }
-
-  private async loop(): Promise<void> {
-    while (!this.stopping.signal.aborted) {
-      await this.pass();
-      await this.pause(this.options.intervalMs ?? INTERVAL_MS);
-    }
-  }
-
-  private async pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.stopping.signal, ref: false }).catch(() => undefined);
+  stop(): Promise<void> {
+    return this.repeated.stop();
   }
 
   /** Looks at every table once. What fails is tried again with the next pass. Never rejects. */
@@ -59,7 +48,7 @@ export class RetentionKeeper {
     for (const schema of tables()) {
       const { table } = schema;
       const days = keepDays(table);
-      if (days === undefined || this.stopping.signal.aborted) continue;
+      if (days === undefined || this.repeated.stopped) continue;
       try {
         await this.keep({ schema, beforeMs: clock() - days * DAY_MS, isDemoted: isDemoted(table) });
         if (this.warned.delete(table)) logger.info({ table }, 'old rows of a table are dropped again');
@@ -85,7 +74,7 @@ export class RetentionKeeper {
         'partition is dropped, its rows are past keep_days',
       );
     }
-    for (let batch = 0; batch < STRAY_BATCHES_MAX && !this.stopping.signal.aborted; batch++) {
+    for (let batch = 0; batch < STRAY_BATCHES_MAX && !this.repeated.stopped; batch++) {
       const deleted = await store.deleteStrays(rows);
       if (deleted === 0) return;
       telemetry.retentionRows.inc({ table }, deleted);
@@ -95,16 +84,16 @@ export class RetentionKeeper {
 
   /** What others hold for long is left to the next pass. */
   private async drop(rows: OldRows, partition: OldPartition): Promise<boolean> {
-    for (let attempt = 0; attempt < ATTEMPTS_MAX && !this.stopping.signal.aborted; attempt++) {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX && !this.repeated.stopped; attempt++) {
       const done = await this.options.store.drop(rows, partition);
       if (done !== 'busy') return done === 'dropped';
-      await this.pause(PAUSE_MS);
+      await this.repeated.pause(PAUSE_MS);
     }
     return false;
   }
 
   private warnOnce(table: string, error: unknown, text: string): void {
-    const level = this.warned.has(table) || this.stopping.signal.aborted ? 'debug' : 'warn';
+    const level = this.warned.has(table) || this.repeated.stopped ? 'debug' : 'warn';
     this.options.logger[level]({ err: error, table }, text);
     this.warned.add(table);
   }

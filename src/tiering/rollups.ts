@@ -4,9 +4,9 @@
  * crash at any place costs no more than building a day again.
  */
 import type { MovedDaysOf, Rollup, RollupStore } from '../core/rollup';
+import { dayName } from '../core/utc-day';
 import type { Logger, Telemetry } from '../telemetry';
-
-const DAY_MS = 86_400_000;
+import { Repeated } from './repeated';
 
 export interface RollupKeeperOptions {
   readonly store: RollupStore;
@@ -22,43 +22,31 @@ export interface RollupKeeperOptions {
 }
 
 /** The first UTC day (YYYYMMDD) that is not over yet. */
-export const firstOpenDay = (nowMs: number, closeAfterMs: number): string =>
-  new Date(Math.floor((nowMs - closeAfterMs) / DAY_MS) * DAY_MS).toISOString().slice(0, 10).replaceAll('-', '');
+export const firstOpenDay = (nowMs: number, closeAfterMs: number): string => dayName(nowMs - closeAfterMs);
 
 export class RollupKeeper {
   /** Schema versions for which a roll-up is there, by table and period. */
   private readonly ensured = new Map<string, number>();
   private readonly failing = new Set<string>();
-  private timer: NodeJS.Timeout | undefined;
-  private run: Promise<void> = Promise.resolve();
-  private stopped = false;
+  private readonly repeated: Repeated;
 
-  constructor(private readonly options: RollupKeeperOptions) {}
+  constructor(private readonly options: RollupKeeperOptions) {
+    this.repeated = new Repeated(() => this.pass(), options.intervalMs);
+  }
 
   start(): void {
-    this.schedule(0);
+    this.repeated.start();
   }
 
   /** Finishes the day that is being built. */
-  async stop(): Promise<void> {
-    this.stopped = true;
-    clearTimeout(this.timer);
-    await this.run;
-  }
-
-  private schedule(afterMs: number): void {
-    this.timer = setTimeout(() => {
-      this.run = this.pass().then(() => {
-        if (!this.stopped) this.schedule(this.options.intervalMs);
-      });
-    }, afterMs);
-    this.timer.unref();
+  stop(): Promise<void> {
+    return this.repeated.stop();
   }
 
   /** Looks at every roll-up once. What fails is tried again with the next pass. Never rejects. */
   async pass(): Promise<void> {
     for (const rollup of this.options.rollups()) {
-      if (this.stopped) return;
+      if (this.repeated.stopped) return;
       const name = `${rollup.source.table}_${rollup.period.name}`;
       try {
         await this.keep(rollup, name);
@@ -85,7 +73,7 @@ export class RollupKeeper {
     const { returned } = await movedDays(table);
     const stale = (await store.staleDays(rollup, returned)).filter((day) => day < open);
     for (const day of stale) {
-      if (this.stopped) return;
+      if (this.repeated.stopped) return;
       const { busy, hidden } = await movedDays(table);
       if (busy.has(day)) continue;
       const isBusy = async (): Promise<boolean> => (await movedDays(table)).busy.has(day);

@@ -11,6 +11,7 @@ import { type ColdDemotions, copiedSchema, type Demotion, DemotionRefusedError, 
 import { lsn, type WalId } from '../../core/ids';
 import { type Sink, SinkError } from '../../core/sink';
 import type { TableSchema } from '../../core/table-schema';
+import { daysBetween } from '../../core/utc-day';
 import { localTable } from './cluster';
 import { Connection } from './connection';
 import { BATCH_HI } from './ddl';
@@ -34,7 +35,6 @@ const QUERY_TIMEOUT_MS = 600_000;
 /** Parts of one chunk that can be told apart in `_batch_lo`. */
 const PARTS_MAX = 2 ** 16;
 const MINUTE_NS = 60_000_000_000n;
-const DAY_MS = 86_400_000;
 
 export class ClickHouseDemotions implements ColdDemotions {
   private readonly shards: readonly Shard[];
@@ -175,12 +175,3 @@ const walIdOf = ({ id }: Demotion): WalId => `${id}${id}` as WalId;
 const ofDemotion = ({ id }: Demotion): string => `${identifier(BATCH_HI)} = ${BigInt(`0x${id}`)}`;
 
 const nanoTime = (ns: bigint): string => `fromUnixTimestamp64Nano(toInt64(${ns}), 'UTC')`;
-
-/** Names of the partitions that the range meets. */
-function daysBetween({ fromMs, toMs }: Demotion): string[] {
-  const days: string[] = [];
-  for (let day = Math.floor(fromMs / DAY_MS); day * DAY_MS < toMs; day++) {
-    days.push(new Date(day * DAY_MS).toISOString().slice(0, 10).replaceAll('-', ''));
-  }
-  return days;
-}

@@ -7,9 +7,9 @@ import { halvesOf, positionOf, viewColumn } from '../../columnar/read';
 import { columnData } from '../../columnar/record-batch';
 import { quoteIdentifier, quoteLiteral } from '../../core/postgres-sql';
 import type { TableSchema } from '../../core/table-schema';
+import { DAY_MS, dayName } from '../../core/utc-day';
 import { derivedName, pgColumns } from './ddl';
 
-const DAY_MS = 86_400_000;
 const DAY_NS = 86_400_000_000_000n;
 
 /** Partitions that one write may make; the rows of further days go to the DEFAULT partition. */
@@ -136,7 +136,7 @@ export function createPartition(schema: TableSchema, day: number, defaultName: s
   const parent = quoteIdentifier(schema.table);
   const time = quoteIdentifier(schema.timeColumn);
   const stray = quoteIdentifier(defaultName);
-  const partition = quoteIdentifier(derivedName(`_p${from.slice(0, 10).replaceAll('-', '')}_`, schema.table));
+  const partition = quoteIdentifier(derivedName(`_p${dayName(fromMs)}_`, schema.table));
   const columns = pgColumns(schema)
     .map(({ name }) => quoteIdentifier(name))
     .join(', ');

@@ -1,17 +1,7 @@
 /** What demotions mean to who sums up days of the cold tier. */
 import { type Demotion, isUnfinished } from '../../core/demotion';
 import type { MovedDays } from '../../core/rollup';
-
-const DAY_MS = 86_400_000;
-
-/** UTC days (YYYYMMDD) that the range meets. */
-function daysOf({ fromMs, toMs }: Demotion): string[] {
-  const days: string[] = [];
-  for (let at = Math.floor(fromMs / DAY_MS) * DAY_MS; at < toMs; at += DAY_MS) {
-    days.push(new Date(at).toISOString().slice(0, 10).replaceAll('-', ''));
-  }
-  return days;
-}
+import { daysBetween } from '../../core/utc-day';
 
 /** Demotions of one table. */
 export function movedDaysOf(demotions: readonly Demotion[]): MovedDays {
@@ -22,7 +12,7 @@ export function movedDaysOf(demotions: readonly Demotion[]): MovedDays {
   for (const demotion of demotions) {
     const { id, state } = demotion;
     const counts = state === 'demoted' || state === 'restoring';
-    for (const day of daysOf(demotion)) {
+    for (const day of daysBetween(demotion)) {
       if (isUnfinished(demotion) && state !== 'planned') busy.add(day);
       if (counts) away.add(day);
       if (state === 'restored') back.add(day);
