@@ -1,3 +1,4 @@
+import { columnToJson } from '../core/merge-schema';
 import type { TableSchema } from '../core/table-schema';
 
 /** A schema as clients see it. */
@@ -9,14 +10,9 @@ export function schemaJson(schema: TableSchema): Record<string, unknown> {
     tier,
     policy,
     time_column: timeColumn,
-    columns: columns.map(({ name, type, nullable, lowCardinality = false, conflict = 'widen', storeName, exactOf }) => ({
-      name,
-      type,
-      nullable,
-      low_cardinality: lowCardinality,
-      conflict,
-      store_name: storeName,
-      exact_of: exactOf,
-    })),
+    columns: columns.map((column) => {
+      const { lowCardinality = false, conflict = 'widen' } = column;
+      return columnToJson({ ...column, lowCardinality, conflict });
+    }),
   };
 }

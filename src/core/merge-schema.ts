@@ -115,18 +115,16 @@ export function covers(schema: TableSchema, other: TableSchema): boolean {
   );
 }
 
+/** A column as `table_registry` keeps it and clients see it; a member without a value is left out of JSON. */
+export function columnToJson(column: ColumnSchema): Record<string, unknown> {
+  const { name, type, nullable, lowCardinality, conflict, storeName, exactOf } = column;
+  return { name, type, nullable, low_cardinality: lowCardinality, conflict, store_name: storeName, exact_of: exactOf };
+}
+
 /** A schema as `table_registry` keeps it. */
 export function schemaToJson(schema: TableSchema): Record<string, unknown> {
   return {
-    columns: schema.columns.map(({ name, type, nullable, lowCardinality, conflict, storeName, exactOf }) => ({
-      name,
-      type,
-      nullable,
-      low_cardinality: lowCardinality,
-      conflict,
-      store_name: storeName,
-      exact_of: exactOf,
-    })),
+    columns: schema.columns.map(columnToJson),
     time_column: schema.timeColumn,
   };
 }
