@@ -1,11 +1,7 @@
 /** The dead-letter routes of the admin port: bodies and query strings to calls of the store, answers to JSON. */
 import type { DeadLetter, DeadLetterFilter, DeadLetterOutcome, DeadLetterSelection, DeadLetterStore } from '../core/dead-letter';
 import type { Tier } from '../core/table-schema';
-
-export interface JsonAnswer {
-  readonly status: number;
-  readonly body: unknown;
-}
+import type { JsonAnswer } from './answer';
 
 const LIMIT = { fallback: 100, max: 1_000 };
 /** A longer row is left out of a list; `GET /api/dead-letters/{id}` gives it. */

@@ -2,7 +2,8 @@
 import type { Demotion, HotPartition } from '../core/demotion';
 import { chunksOf } from '../core/demotion';
 import { durationMs } from '../core/duration';
-import type { JsonAnswer } from './dead-letters';
+import { DAY_MS } from '../core/utc-day';
+import type { JsonAnswer } from './answer';
 
 /** What one server is doing now. */
 export interface Activity {
@@ -25,7 +26,6 @@ export interface DemotionAdmin {
   readonly list: (table?: string) => Promise<readonly Demotion[]>;
 }
 
-const DAY_MS = 86_400_000;
 const DAY = /^\d{4}-\d\d-\d\d$/;
 const TIME_MAX_MS = 8_640_000_000_000_000;
 

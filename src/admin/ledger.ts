@@ -2,7 +2,7 @@
 import { type Lsn, parseBatchId, type WalId } from '../core/ids';
 import type { BatchStatus } from '../core/ingest';
 import type { CountedTier } from '../core/wal';
-import type { JsonAnswer } from './dead-letters';
+import type { JsonAnswer } from './answer';
 
 /**
  * Rows of one table on their way to one tier. A row that is routed to both tiers is in a line of each; one that was parked before it

@@ -6,8 +6,9 @@ import type { BatchStatus } from '../core/ingest';
 import type { TableSchema, Tier } from '../core/table-schema';
 import type { BothTiersSql } from '../query/all';
 import type { Logger, Telemetry } from '../telemetry';
+import { type Answer, failure, type JsonAnswer, json } from './answer';
 import { CONSOLE_HTML } from './console';
-import { dropDeadLetters, type JsonAnswer, listDeadLetters, replayDeadLetters, showDeadLetter } from './dead-letters';
+import { dropDeadLetters, listDeadLetters, replayDeadLetters, showDeadLetter } from './dead-letters';
 import { type DemotionAdmin, listDemotions, planDemotions, restoreDemotions, runDemotions } from './demotions';
 import { type BatchLetters, batchAnswer, type LedgerReport, ledgerAnswer } from './ledger';
 import { sqlAnswer } from './sql';
@@ -45,12 +46,6 @@ export interface AdminOptions {
   readonly sinks: () => Readonly<Partial<Record<Tier, SinkStatus>>>;
   /** Brings the gauges up to date before they are read. */
   readonly refresh: () => void;
-}
-
-interface Answer {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: string | Uint8Array;
 }
 
 type Route = (request: IncomingMessage) => Answer | Promise<Answer>;
@@ -123,7 +118,8 @@ export class AdminServer {
     },
     '/api/tables': () => json(200, { tables: this.options.tables().map(tableAnswer) }),
     '/api/ledger': async () => jsonAnswer(ledgerAnswer(await this.options.ledger())),
-    '/api/sql': (request) => this.sql(request),
+    '/api/sql': (request) =>
+      this.withBody(request, (body) => sqlAnswer({ ...this.options.stores, all: this.options.bothTiers }, body)),
     '/api/dead-letters': (request) => this.withDeadLetters((store) => listDeadLetters(store, queryOf(request))),
     '/api/dead-letters/replay': (request) => this.deadLetterAction(request, replayDeadLetters),
     '/api/dead-letters/drop': (request) => this.deadLetterAction(request, dropDeadLetters),
@@ -160,33 +156,30 @@ export class AdminServer {
     return jsonAnswer(await work(demotions));
   }
 
-  private async demotionAction(
-    request: IncomingMessage,
-    action: (demotions: DemotionAdmin, body: string) => Promise<JsonAnswer>,
-  ): Promise<Answer> {
+  /** An action that a body of JSON asks for. */
+  private async withBody(request: IncomingMessage, action: (body: string) => Promise<Answer>): Promise<Answer> {
     const body = await readJson(request);
-    return typeof body === 'string' ? this.withDemotions((demotions) => action(demotions, body)) : body;
+    return typeof body === 'string' ? action(body) : body;
   }
 
-  private async deadLetterAction(
+  private deadLetterAction(
     request: IncomingMessage,
     action: (store: DeadLetterStore, body: string) => Promise<JsonAnswer>,
   ): Promise<Answer> {
-    const body = await readJson(request);
-    return typeof body === 'string' ? this.withDeadLetters((store) => action(store, body)) : body;
+    return this.withBody(request, (body) => this.withDeadLetters((store) => action(store, body)));
+  }
+
+  private demotionAction(
+    request: IncomingMessage,
+    action: (demotions: DemotionAdmin, body: string) => Promise<JsonAnswer>,
+  ): Promise<Answer> {
+    return this.withBody(request, (body) => this.withDemotions((demotions) => action(demotions, body)));
   }
 
   private readiness(): Answer {
     const reason = this.options.notReady();
     const sinks = this.options.sinks();
     return reason === undefined ? json(200, { status: 'ready', sinks }) : json(503, { status: 'not ready', reason, sinks });
-  }
-
-  private async sql(request: IncomingMessage): Promise<Answer> {
-    const body = await readJson(request);
-    if (typeof body !== 'string') return body;
-    const { stores, bothTiers } = this.options;
-    return sqlAnswer({ ...stores, all: bothTiers }, body);
   }
 }
 
@@ -221,15 +214,7 @@ const tableAnswer = ({ table, version, tier, timeColumn, columns }: TableSchema)
   columns: columns.map(({ name, type, nullable }) => ({ name, type, nullable })),
 });
 
-const json = (status: number, value: unknown): Answer => ({
-  status,
-  contentType: 'application/json',
-  body: JSON.stringify(value),
-});
-
 const jsonAnswer = ({ status, body }: JsonAnswer): Answer => json(status, body);
-
-const failure = (status: number, code: string, message: string): Answer => json(status, { error: { code, message } });
 
 function send(response: ServerResponse, answer: Answer): void {
   response.writeHead(answer.status, { 'content-type': answer.contentType, 'x-content-type-options': 'nosniff' });

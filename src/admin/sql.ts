@@ -1,17 +1,12 @@
 /** `POST /api/sql`: read-only SQL on one store, or on the rows of both tiers. */
 import type { AskedTime, BothTiersSql } from '../query/all';
 import { SqlError, type SqlFormat, type SqlResult, type SqlStore } from '../query/answer';
+import { type Answer, failure } from './answer';
 
 export interface SqlTargets {
   readonly hot: SqlStore | undefined;
   readonly cold: SqlStore | undefined;
   readonly all: BothTiersSql | undefined;
-}
-
-interface Answer {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: string | Uint8Array;
 }
 
 interface SqlRequest extends AskedTime {
@@ -25,17 +20,17 @@ const STATUS_OF = { invalid: 400, timeout: 504, unavailable: 503 } as const;
 /** `body`: JSON text of `{target, query, format?}`; with target `all` also `from` and `to`. */
 export async function sqlAnswer(targets: SqlTargets, body: string): Promise<Answer> {
   const parsed = parseRequest(body);
-  if (typeof parsed === 'string') return failure(400, { code: 'invalid_argument', message: parsed });
+  if (typeof parsed === 'string') return failure(400, 'invalid_argument', parsed);
   const { target } = parsed;
   try {
     const result = await answerOf(targets, parsed);
     if (result !== undefined) return { status: 200, ...result };
   } catch (error) {
     if (!(error instanceof SqlError)) throw error;
-    return failure(STATUS_OF[error.kind], { code: error.kind, store_code: error.storeCode, message: error.message });
+    return failure(STATUS_OF[error.kind], error.kind, error.message, { store_code: error.storeCode });
   }
   const what = target === 'all' ? 'no pair of stores' : `no ${target} store`;
-  return failure(503, { code: 'unavailable', message: `there is ${what}` });
+  return failure(503, 'unavailable', `there is ${what}`);
 }
 
 /** Undefined: there is no such store. */
@@ -62,9 +57,3 @@ function parseRequest(body: string): SqlRequest | string {
 }
 
 const isText = (value: unknown): value is string | undefined => value === undefined || typeof value === 'string';
-
-const failure = (status: number, error: Readonly<Record<string, string>>): Answer => ({
-  status,
-  contentType: 'application/json',
-  body: JSON.stringify({ error }),
-});
