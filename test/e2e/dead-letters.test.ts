@@ -2,31 +2,24 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
-import { startPostgres, type TestPostgres } from '../support/postgres';
-import { TestServer, temporaryDirectory } from '../support/server';
+import type { TestServer } from '../support/server';
+import { ServerStores } from '../support/server-stores';
 
 const MAIN = join(__dirname, '..', '..', 'dist', 'main.js');
 const TIME = new Date().toISOString();
 
-let postgres: TestPostgres;
-let clickhouse: TestClickHouse;
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let stores: ServerStores;
 let server: TestServer;
 
-const start = (): Promise<TestServer> =>
-  TestServer.start({
-    dataDir: directory.path,
-    settings: { POSTGRES_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, DELIVERY_INTERVAL_MS: '20' },
-  });
+const start = (): Promise<TestServer> => stores.start();
 
 beforeAll(async () => {
-  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
+  stores = await ServerStores.open();
   server = await start();
 }, 60_000);
 afterAll(async () => {
   await server?.stop();
-  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+  await stores.close();
 }, 60_000);
 
 /** What `thermocline dead-letters` prints; throws with its stderr when it fails. */

@@ -2,37 +2,28 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
-import { startPostgres, type TestPostgres } from '../support/postgres';
-import { TestServer, temporaryDirectory } from '../support/server';
+import type { TestServer } from '../support/server';
+import { ServerStores } from '../support/server-stores';
 
 const DAY_MS = 86_400_000;
 const MAIN = join(__dirname, '../../dist/main.js');
 const dayMs = Math.floor(Date.now() / DAY_MS) * DAY_MS - 5 * DAY_MS;
 const day = new Date(dayMs).toISOString().slice(0, 10);
 
-let postgres: TestPostgres;
-let clickhouse: TestClickHouse;
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let stores: ServerStores;
 let server: TestServer;
 
 const start = async (): Promise<void> => {
-  const settings = {
-    POSTGRES_URL: postgres.url,
-    CLICKHOUSE_URL: clickhouse.url,
-    DELIVERY_INTERVAL_MS: '20',
-    DEMOTION_INTERVAL_MS: '300',
-  };
-  server = await TestServer.start({ dataDir: directory.path, settings });
+  server = await stores.start({ DEMOTION_INTERVAL_MS: '300' });
 };
 
 beforeAll(async () => {
-  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
+  stores = await ServerStores.open();
   await start();
 }, 60_000);
 afterAll(async () => {
   await server?.stop();
-  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+  await stores.close();
 }, 60_000);
 
 async function demote(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {

@@ -1,28 +1,21 @@
 /** kill -9 of the server under load: every acknowledged row is in its store, once. The stores live on, the server is restarted. */
 import { Client } from 'pg';
-import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
-import { startPostgres, type TestPostgres } from '../support/postgres';
-import { TestServer, temporaryDirectory } from '../support/server';
+import type { TestServer } from '../support/server';
+import { ServerStores } from '../support/server-stores';
 
 const KILLS = 50;
 const ROWS_PER_REQUEST = 20;
 const CLIENTS = 4;
 
-let postgres: TestPostgres;
-let clickhouse: TestClickHouse;
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let stores: ServerStores;
 beforeAll(async () => {
-  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
+  stores = await ServerStores.open();
 }, 60_000);
 afterAll(async () => {
-  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+  await stores.close();
 }, 60_000);
 
-const start = (): Promise<TestServer> =>
-  TestServer.start({
-    dataDir: directory.path,
-    settings: { POSTGRES_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, DELIVERY_INTERVAL_MS: '20' },
-  });
+const start = (): Promise<TestServer> => stores.start();
 
 /** Sends requests until the server dies; adds the ids of acknowledged rows, and of all that were sent. */
 async function load(
@@ -72,14 +65,14 @@ test(`after ${KILLS} kills every acknowledged row is there once`, async () => {
   };
   expect(await server.stop()).toBe(0);
 
-  const hot = new Client({ connectionString: postgres.url });
+  const hot = new Client({ connectionString: stores.postgres.url });
   await hot.connect();
   const metrics = (await hot.query<{ value: number }>(`SELECT value FROM metrics_events WHERE app = 'kill'`)).rows.map(
     (row) => row.value,
   );
   await hot.end();
   const answer = await fetch(
-    `${clickhouse.url}/?query=${encodeURIComponent(`SELECT message FROM logs_events WHERE app = 'kill' FORMAT TSV`)}`,
+    `${stores.clickhouse.url}/?query=${encodeURIComponent(`SELECT message FROM logs_events WHERE app = 'kill' FORMAT TSV`)}`,
   );
   const logs = (await answer.text()).split('\n').filter(Boolean).map(Number);
 

@@ -1,10 +1,9 @@
 /** The ledger of the built command: it balances at any moment, with dead letters, with a store down, and after kill -9. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
 import { encodeRequest } from '../support/otlp-requests';
-import { startPostgres, type TestPostgres } from '../support/postgres';
 import { TestServer, temporaryDirectory } from '../support/server';
+import { ServerStores } from '../support/server-stores';
 
 interface Ledger {
   readonly since: Record<string, string>;
@@ -14,23 +13,17 @@ interface Ledger {
 
 const NOW_NS = String(BigInt(Date.now()) * 1_000_000n);
 
-let postgres: TestPostgres;
-let clickhouse: TestClickHouse;
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let stores: ServerStores;
 let server: TestServer;
 
-const start = (settings: Record<string, string> = {}): Promise<TestServer> =>
-  TestServer.start({
-    dataDir: directory.path,
-    settings: { POSTGRES_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, DELIVERY_INTERVAL_MS: '20', ...settings },
-  });
+const start = (settings: Record<string, string> = {}): Promise<TestServer> => stores.start(settings);
 
 beforeAll(async () => {
-  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
+  stores = await ServerStores.open();
 }, 60_000);
 afterAll(async () => {
   await server?.stop();
-  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+  await stores.close();
 }, 60_000);
 
 async function api(path: string): Promise<{ status: number; body: unknown }> {
@@ -60,7 +53,7 @@ async function send(round: number): Promise<string> {
  */
 async function durablyDelivered(tier: string, totals: object): Promise<void> {
   const wanted = `"totals":${JSON.stringify(totals)}`;
-  const checkpoint = async (): Promise<string> => readFile(join(directory.path, 'wal', `delivery-${tier}.state`), 'utf8');
+  const checkpoint = async (): Promise<string> => readFile(join(stores.path, 'wal', `delivery-${tier}.state`), 'utf8');
   for (const deadline = Date.now() + 20_000; !(await checkpoint()).includes(wanted); ) {
     if (Date.now() > deadline) throw new Error(`the checkpoint does not say ${wanted}: ${await checkpoint()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));

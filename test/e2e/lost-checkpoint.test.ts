@@ -1,28 +1,21 @@
 /** Row 42 of the faults with the built command and real stores: checkpoints that are lost or older after kill -9. */
 import { cp, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
-import { startPostgres, type TestPostgres } from '../support/postgres';
-import { TestServer, temporaryDirectory } from '../support/server';
+import type { TestServer } from '../support/server';
+import { ServerStores } from '../support/server-stores';
 
-let postgres: TestPostgres;
-let clickhouse: TestClickHouse;
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let stores: ServerStores;
 let server: TestServer;
 
 beforeAll(async () => {
-  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
+  stores = await ServerStores.open();
 }, 60_000);
 afterAll(async () => {
   await server?.stop();
-  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+  await stores.close();
 }, 60_000);
 
-const start = (): Promise<TestServer> =>
-  TestServer.start({
-    dataDir: directory.path,
-    settings: { POSTGRES_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, DELIVERY_INTERVAL_MS: '20' },
-  });
+const start = (): Promise<TestServer> => stores.start();
 
 let sent = 0;
 
@@ -37,7 +30,7 @@ async function send(requests: number): Promise<void> {
 }
 
 const checkpoints = async (): Promise<string[]> =>
-  (await readdir(join(directory.path, 'wal'))).filter((name) => /^delivery-.*\.(state|copy)$/.test(name));
+  (await readdir(join(stores.path, 'wal'))).filter((name) => /^delivery-.*\.(state|copy)$/.test(name));
 
 async function expectExact(): Promise<void> {
   await server.drained();
@@ -49,8 +42,8 @@ async function expectExact(): Promise<void> {
 }
 
 test('after kill -9 and the loss of checkpoints, in one or all files, now or of an earlier time, every row is in its store once', async () => {
-  const wal = join(directory.path, 'wal');
-  const kept = join(directory.path, 'kept');
+  const wal = join(stores.path, 'wal');
+  const kept = join(stores.path, 'kept');
   await mkdir(kept);
   server = await start();
   const harms: ((name: string) => Promise<void>)[] = [

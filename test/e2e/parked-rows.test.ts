@@ -1,7 +1,6 @@
 /** Rows that do not fit their table, by the built command: parked, listed, and replayed once, over kill -9. */
-import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
-import { startPostgres, type TestPostgres } from '../support/postgres';
-import { TestServer, temporaryDirectory } from '../support/server';
+import type { TestServer } from '../support/server';
+import { ServerStores } from '../support/server-stores';
 
 const TIME_MS = Date.now();
 const REQUESTS = 20;
@@ -10,24 +9,18 @@ const ROWS = Number(process.env['PARKED_ROWS'] ?? 10_000) / REQUESTS;
 /** Rows of a request that have a text where the table has a number: 1,000 in all. */
 const POISON = 50;
 
-let postgres: TestPostgres;
-let clickhouse: TestClickHouse;
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let stores: ServerStores;
 let server: TestServer;
 
-const start = (settings: Record<string, string> = {}): Promise<TestServer> =>
-  TestServer.start({
-    dataDir: directory.path,
-    settings: { POSTGRES_URL: postgres.url, CLICKHOUSE_URL: clickhouse.url, DELIVERY_INTERVAL_MS: '20', ...settings },
-  });
+const start = (settings: Record<string, string> = {}): Promise<TestServer> => stores.start(settings);
 
 beforeAll(async () => {
-  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
+  stores = await ServerStores.open();
   server = await start();
 }, 60_000);
 afterAll(async () => {
   await server?.stop();
-  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+  await stores.close();
 }, 60_000);
 
 type Answer = Record<string, unknown>;

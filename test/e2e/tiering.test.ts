@@ -1,7 +1,6 @@
 /** Routing rules and roll-ups of the built command. */
-import { startClickHouse, type TestClickHouse } from '../support/clickhouse';
-import { startPostgres, type TestPostgres } from '../support/postgres';
-import { TestServer, temporaryDirectory } from '../support/server';
+import type { TestServer } from '../support/server';
+import { ServerStores } from '../support/server-stores';
 
 const DAY_MS = 86_400_000;
 const RULES = [
@@ -11,28 +10,20 @@ const RULES = [
   { tables: 'orders', labels: { region: 'unknown*' }, tiers: 'dead_letters' },
 ];
 
-let postgres: TestPostgres;
-let clickhouse: TestClickHouse;
-let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let stores: ServerStores;
 let server: TestServer;
 
 beforeAll(async () => {
-  [postgres, clickhouse, directory] = await Promise.all([startPostgres(), startClickHouse(), temporaryDirectory()]);
-  server = await TestServer.start({
-    dataDir: directory.path,
-    settings: {
-      POSTGRES_URL: postgres.url,
-      CLICKHOUSE_URL: clickhouse.url,
-      DELIVERY_INTERVAL_MS: '20',
-      ROUTING_RULES: JSON.stringify(RULES),
-      ROLLUPS_INTERVAL_MS: '200',
-      ROLLUPS_TABLES: '{logs_events: [1m]}',
-    },
+  stores = await ServerStores.open();
+  server = await stores.start({
+    ROUTING_RULES: JSON.stringify(RULES),
+    ROLLUPS_INTERVAL_MS: '200',
+    ROLLUPS_TABLES: '{logs_events: [1m]}',
   });
 }, 60_000);
 afterAll(async () => {
   await server?.stop();
-  await Promise.all([postgres.stop(), clickhouse.stop(), directory.remove()]);
+  await stores.close();
 }, 60_000);
 
 async function write(table: string, rows: object[]): Promise<void> {

@@ -7,25 +7,17 @@ import { NumberBuilder, timestampBuilder } from '../../../src/columnar/builders'
 import { decodeIpc } from '../../../src/columnar/ipc';
 import { recordBatch } from '../../../src/columnar/record-batch';
 import type { DeadLetterStore, ParkedRows } from '../../../src/core/dead-letter';
-import { lsn, type TableName, type WalId } from '../../../src/core/ids';
+import { lsn, type WalId } from '../../../src/core/ids';
 import type { TableSchema, Tier } from '../../../src/core/table-schema';
 import { ReplayLog } from '../../../src/deadletter/replay-log';
 import { LogDeadLetterStore } from '../../../src/deadletter/store';
 import { silentLogger } from '../../../src/telemetry';
 import { FileStorage } from '../../../src/wal/file-storage';
 import { FileWal } from '../../../src/wal/file-wal';
+import { thingsSchema } from '../../support/things';
 
 const MAIN_WAL = 'a'.repeat(32) as WalId;
-const SCHEMA: TableSchema = {
-  table: 'things' as TableName,
-  version: 3,
-  columns: [
-    { name: 'time', type: 'timestamp', nullable: false },
-    { name: 'id', type: 'float64', nullable: true },
-  ],
-  timeColumn: 'time',
-  tier: 'hot',
-};
+const SCHEMA: TableSchema = { ...thingsSchema(), version: 3 };
 
 /** The store and its log on files of their own; `settledBelow`: how far the sinks are. */
 class Subject {

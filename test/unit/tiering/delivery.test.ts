@@ -7,8 +7,7 @@ import { utf8Builder } from '../../../src/columnar/bytes-builder';
 import { encodeIpc } from '../../../src/columnar/ipc';
 import { recordBatch } from '../../../src/columnar/record-batch';
 import type { DeadLetterParking } from '../../../src/core/dead-letter';
-import type { TableName } from '../../../src/core/ids';
-import type { TableSchema, Tier } from '../../../src/core/table-schema';
+import type { Tier } from '../../../src/core/table-schema';
 import type { WalBatch } from '../../../src/core/wal';
 import { silentLogger, Telemetry } from '../../../src/telemetry';
 import { Delivery } from '../../../src/tiering/delivery';
@@ -17,17 +16,9 @@ import { FileStorage } from '../../../src/wal/file-storage';
 import { FileWal } from '../../../src/wal/file-wal';
 import { MemoryParking } from '../../support/memory-parking';
 import { type Fault, MemorySink } from '../../support/memory-sink';
+import { thingsSchema } from '../../support/things';
 
-const SCHEMA: TableSchema = {
-  table: 'things' as TableName,
-  version: 1,
-  columns: [
-    { name: 'time', type: 'timestamp', nullable: false },
-    { name: 'id', type: 'float64', nullable: true },
-  ],
-  timeColumn: 'time',
-  tier: 'hot',
-};
+const SCHEMA = thingsSchema();
 
 let directory: string;
 beforeEach(async () => {

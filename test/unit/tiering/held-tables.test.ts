@@ -8,7 +8,7 @@ import { encodeIpc } from '../../../src/columnar/ipc';
 import { recordBatch } from '../../../src/columnar/record-batch';
 import { lsn, type TableName } from '../../../src/core/ids';
 import { type FailureScope, SinkError, type SinkWrite } from '../../../src/core/sink';
-import type { TableSchema, Tier } from '../../../src/core/table-schema';
+import type { Tier } from '../../../src/core/table-schema';
 import type { WalBatch } from '../../../src/core/wal';
 import { silentLogger, Telemetry } from '../../../src/telemetry';
 import { Delivery } from '../../../src/tiering/delivery';
@@ -18,19 +18,9 @@ import { FileWal } from '../../../src/wal/file-wal';
 import { MemoryStates } from '../../support/delivery-states';
 import { MemoryParking } from '../../support/memory-parking';
 import { MemorySink } from '../../support/memory-sink';
+import { thingsSchema } from '../../support/things';
 
 const DAY_NS = 86_400_000_000_000n;
-
-const schemaOf = (table: string): TableSchema => ({
-  table: table as TableName,
-  version: 1,
-  columns: [
-    { name: 'time', type: 'timestamp', nullable: false },
-    { name: 'id', type: 'float64', nullable: true },
-  ],
-  timeColumn: 'time',
-  tier: 'hot',
-});
 
 /** Refuses what it is told to, by table. */
 class PickySink extends MemorySink {
@@ -105,7 +95,7 @@ function deliver(sink: MemorySink, options: Partial<DeliveryOptions> = {}): Deli
     sink,
     deadLetters: new MemoryParking(),
     states: new MemoryStates(),
-    schemaOf: (table) => schemaOf(table),
+    schemaOf: (table) => thingsSchema(table),
     tables: () => [],
     rowsMax: 10,
     bytesMax: 1024 * 1024,
@@ -219,7 +209,7 @@ test('a stop does not wait for a held table, and the next start delivers it', as
 test('a table that the registry does not know waits and is delivered once it is known', async () => {
   let known = false;
   const sink = new PickySink('cold', 'day');
-  const delivery = deliver(sink, { schemaOf: (table) => (table !== 'lost' || known ? schemaOf(table) : undefined) });
+  const delivery = deliver(sink, { schemaOf: (table) => (table !== 'lost' || known ? thingsSchema(table) : undefined) });
   await delivery.start();
   await append(delivery, batchOf('lost', range(0, 5)), batchOf('good', range(0, 5)));
   await append(delivery, batchOf('lost', range(5, 5)));

@@ -7,7 +7,7 @@ import { NumberBuilder, timestampBuilder } from '../../../src/columnar/builders'
 import { encodeIpc } from '../../../src/columnar/ipc';
 import { recordBatch } from '../../../src/columnar/record-batch';
 import type { TableName } from '../../../src/core/ids';
-import type { TableSchema, Tier } from '../../../src/core/table-schema';
+import type { Tier } from '../../../src/core/table-schema';
 import type { WalBatch } from '../../../src/core/wal';
 import { silentLogger, Telemetry } from '../../../src/telemetry';
 import { Delivery } from '../../../src/tiering/delivery';
@@ -16,6 +16,7 @@ import { FileStorage } from '../../../src/wal/file-storage';
 import { FileWal } from '../../../src/wal/file-wal';
 import { MemoryParking } from '../../support/memory-parking';
 import { type Fault, MemorySink } from '../../support/memory-sink';
+import { thingsSchema } from '../../support/things';
 
 type Kind = readonly ['none' | 'day', Tier];
 const KINDS: readonly Kind[] = [
@@ -23,18 +24,7 @@ const KINDS: readonly Kind[] = [
   ['day', 'cold'],
 ];
 const TABLES = ['things', 'others', 'rare'] as TableName[];
-const SCHEMAS = TABLES.map(
-  (table): TableSchema => ({
-    table,
-    version: 1,
-    columns: [
-      { name: 'time', type: 'timestamp', nullable: false },
-      { name: 'id', type: 'float64', nullable: true },
-    ],
-    timeColumn: 'time',
-    tier: 'hot',
-  }),
-);
+const SCHEMAS = TABLES.map((table) => thingsSchema(table));
 
 /** What happens to the files of a checkpoint while the server is down. */
 const HARMS = ['nothing', 'one lost', 'one older', 'one damaged', 'both lost', 'both older'] as const;
