@@ -135,13 +135,8 @@ export class AdminServer {
     if (id === undefined) return undefined;
     if (collection === 'batches')
       return async () => jsonAnswer(await batchAnswer(this.options.batches, id, this.options.batchLetters));
-    if (collection === 'traces') return () => this.trace(id);
+    if (collection === 'traces') return () => traceAnswer(this.options.stores, this.options.tables(), id);
     return /^\d+-\d+$/.test(id) ? () => this.withDeadLetters((store) => showDeadLetter(store, id)) : undefined;
-  }
-
-  private async trace(id: string): Promise<Answer> {
-    const { status, text } = await traceAnswer(this.options.stores, this.options.tables(), id);
-    return { status, contentType: 'application/json', body: text };
   }
 
   private async withDeadLetters(work: (store: DeadLetterStore) => Promise<JsonAnswer>): Promise<Answer> {

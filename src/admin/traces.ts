@@ -3,12 +3,7 @@ import { LOGS_EVENTS, TRACES_SPANS } from '../core/builtin-tables';
 import { type BothTiers, countsInCold } from '../core/demotion';
 import { type ColumnSchema, type ColumnType, NANOS_SUFFIX, type TableSchema, type Tier } from '../core/table-schema';
 import { SqlError, type SqlStore } from '../query/answer';
-
-/** A body that is JSON text already: integers of any size in attributes stay as they are stored. */
-export interface JsonText {
-  readonly status: number;
-  readonly text: string;
-}
+import { type Answer, failure } from './answer';
 
 /** `snapshot`: reads both stores as of one moment; without it rows that are on their way between them may be told twice. */
 export interface TraceStores {
@@ -55,8 +50,8 @@ const SMALL_INTEGERS: ReadonlySet<ColumnType> = new Set<ColumnType>(['int16', 'i
  * Rows of both stores in the order of their time; a row that is in both is told once. A store that is missing or fails is a warning
  * as long as the other one answers. `tables`: the schemas in force.
  */
-export async function traceAnswer(stores: TraceStores, tables: readonly TableSchema[], id: string): Promise<JsonText> {
-  if (!TRACE_ID.test(id)) return failed(400, 'invalid_argument', 'a trace id is 32 hex digits');
+export async function traceAnswer(stores: TraceStores, tables: readonly TableSchema[], id: string): Promise<Answer> {
+  if (!TRACE_ID.test(id)) return failure(400, 'invalid_argument', 'a trace id is 32 hex digits');
   const inForce = (builtin: TableSchema): TableSchema => tables.find(({ table }) => table === builtin.table) ?? builtin;
   const [spans, logs] = await inSnapshot(stores, (readers) =>
     Promise.all([
@@ -65,11 +60,12 @@ export async function traceAnswer(stores: TraceStores, tables: readonly TableSch
     ]),
   );
   const warnings = [...new Set([...spans.warnings, ...logs.warnings])];
-  if (!spans.answered && !logs.answered) return failed(503, 'unavailable', warnings.join('; '));
+  if (!spans.answered && !logs.answered) return failure(503, 'unavailable', warnings.join('; '));
   const listed = ({ rows }: { rows: readonly Row[] }): string => `[${rows.map(({ text }) => text).join(',')}]`;
   const told = warnings.length === 0 ? '' : `,"warnings":${JSON.stringify(warnings)}`;
   const text = `{"trace_id":"${id.toLowerCase()}","spans":${listed(spans)},"logs":${listed(logs)}${told}}`;
-  return { status: 200, text };
+  // JSON text already: integers of any size in attributes stay as they are stored.
+  return { status: 200, contentType: 'application/json', body: text };
 }
 
 /** When PostgreSQL does not answer, ClickHouse alone is asked, for all it has. */
@@ -201,8 +197,3 @@ function isoNanos(text: string, nanos: unknown): string {
   const digits = typeof nanos === 'number' ? fraction.padEnd(6, '0') + String(nanos).padStart(3, '0') : fraction.padEnd(9, '0');
   return `${seconds}.${digits}Z`;
 }
-
-const failed = (status: number, code: string, message: string): JsonText => ({
-  status,
-  text: JSON.stringify({ error: { code, message } }),
-});
